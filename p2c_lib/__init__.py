@@ -1,0 +1,1 @@
+"""Compare, explain and put right what Dynamics 365 Sales and Finance & Operations disagree on."""

@@ -1,0 +1,1 @@
+"""Templates of Prospect to cash, one YAML file each."""
