@@ -1,0 +1,429 @@
+"""Two sides of a task, row by row and field by field: what agrees, what does not, what cannot be said.
+
+Pure: frames in, frames out; no network, files or clock. A loop here runs over columns, never over rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
+
+import polars as pl
+from babel.numbers import get_currency_precision
+
+from p2c_lib.errors import SchemaError
+from p2c_lib.model import FieldMap, Task
+from p2c_lib.pull import MONEY
+
+ROW_OUTCOMES = ("matched", "mismatched", "missing", "extra", "excluded", "blocked")
+FIELD_OUTCOMES = ("different", "rounding", "representation", "unmapped", "truncated")
+
+PREFIX_CHARS = 20
+"""A found text that is a whole prefix of the expected one counts as cut off from this many characters on,
+also where nobody knows the column's length: so long a shared beginning is not a coincidence."""
+
+_ROWS = pl.Schema(
+    {
+        "key": pl.String,
+        "side": pl.String,
+        "outcome": pl.String,
+        "reason": pl.String,
+        "source_row": pl.UInt32,
+        "destination_row": pl.UInt32,
+        "amount": MONEY,
+        "currency": pl.String,
+    }
+)
+_CELLS = pl.Schema(
+    {
+        "key": pl.String,
+        "field": pl.String,
+        "outcome": pl.String,
+        "expected": pl.String,
+        "found": pl.String,
+        "source_row": pl.UInt32,
+        "destination_row": pl.UInt32,
+        "amount": MONEY,
+        "currency": pl.String,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What became of every row of a task.
+
+    Attributes:
+        task: The task's name.
+        rows: A row for each pair and each single row: ``key`` (text), ``side`` (both, source, destination),
+            ``outcome`` (one of `ROW_OUTCOMES`), ``reason`` (a code, null where the outcome says it all),
+            ``source_row`` and ``destination_row`` (UInt32, row numbers in the compared frames, null on the side
+            that has none), ``amount`` (at stake, in the row's currency), ``currency``.
+        cells: A row for each field of a mismatched pair that differs: ``field``, ``outcome`` (one of
+            `FIELD_OUTCOMES`), ``expected`` and ``found`` as text, row numbers, ``amount`` and ``currency``.
+        out_of_scope: Destination rows that are none of the task's business.
+    """
+
+    task: str
+    rows: pl.DataFrame
+    cells: pl.DataFrame
+    out_of_scope: int
+
+    def count(self, outcome: str) -> int:
+        """Rows with an outcome; a pair counts once, each blocked row of each side once."""
+        return self.rows.filter(pl.col("outcome") == outcome).height
+
+    @property
+    def source_rows(self) -> int:
+        """Source rows that got an outcome: all that were pulled."""
+        return self.rows["source_row"].count()
+
+    @property
+    def destination_rows(self) -> int:
+        """Destination rows that got an outcome: all that were pulled less those out of scope."""
+        return self.rows["destination_row"].count()
+
+
+def compare(
+    source: pl.DataFrame,
+    destination: pl.DataFrame,
+    task: Task,
+    *,
+    excluded: pl.Series | None = None,
+    in_scope: pl.Series | None = None,
+    unmapped: pl.DataFrame | None = None,
+    parents: Mapping[str, pl.Series] | None = None,
+) -> Outcomes:
+    """Give every row of two sides one outcome.
+
+    Args:
+        source: Mapped rows, shape (n, k + f): the key columns and the fields, named as in the destination.
+        destination: Rows as they stand, shape (m, k + f), same names and dtypes.
+        task: Its key and, for each field, tolerance, normalisers, known length.
+        excluded: String (n): the condition that keeps the row back, null where it flows. Default: all flow.
+        in_scope: Boolean (m): whether the row is the task's business. Default: all are.
+        unmapped: Columns ``row`` (UInt32), ``field``: source values that the value map does not know.
+        parents: For a field with a parent, the values that exist at the destination.
+
+    Returns:
+        ``rows`` and ``cells``; matched + mismatched + missing + excluded + blocked source rows = n, and
+        matched + mismatched + extra + blocked destination rows + out of scope = m.
+
+    Raises:
+        SchemaError: The sides differ in column names or dtypes, or lack a column of the task.
+
+    Keys first: null, blank, padded, repeated or (by case or padding) colliding keys make their rows ``blocked`` on
+    both sides before anything is joined. Null equals null and nothing else, not 0, not "".
+    """
+    _check_schemas(source, destination, task)
+    keys = list(task.key)
+    left = _keyed(source, keys).with_columns(
+        excluded=excluded if excluded is not None else pl.lit(None, pl.String),
+    )
+    right = _keyed(destination, keys).with_columns(
+        in_scope=in_scope if in_scope is not None else pl.lit(True),
+    )
+    kept_back = left.filter(pl.col("excluded").is_not_null())
+    flowing = left.filter(pl.col("excluded").is_null())
+
+    has_partner = pl.col("normal").is_in(flowing["normal"].drop_nulls().implode())
+    relevant = right.filter(pl.col("in_scope") | has_partner.fill_null(False))
+
+    flowing, relevant = _set_bad_keys_apart(flowing, relevant)
+    blocked = _single_rows(flowing, relevant, pl.col("bad").is_not_null(), "blocked", "bad")
+    good_left, good_right = flowing.filter(pl.col("bad").is_null()), relevant.filter(pl.col("bad").is_null())
+
+    pairs = good_left.join(good_right, on=keys, how="inner", suffix="_r").select(
+        "text", "source_row", "destination_row"
+    )
+    cells = _cells(source, destination, task, pairs, unmapped)
+    alone_left = good_left.join(pairs, on="source_row", how="anti")
+    alone_right = good_right.join(pairs, on="destination_row", how="anti")
+
+    orphaned = _orphans(source, alone_left["source_row"], parents or {})
+    missing = _side(alone_left, "source").with_columns(
+        outcome=pl.when(pl.col("source_row").is_in(orphaned.implode()))
+        .then(pl.lit("blocked"))
+        .otherwise(pl.lit("missing")),
+        reason=pl.when(pl.col("source_row").is_in(orphaned.implode())).then(pl.lit("parent_missing")),
+    )
+    once_sent = pl.col("normal").is_in(kept_back["normal"].drop_nulls().implode())
+    extra = _side(alone_right, "destination").with_columns(
+        outcome=pl.lit("extra"),
+        reason=pl.when(once_sent.fill_null(False)).then(pl.lit("excluded_by_filter")),
+    )
+    differing = cells["source_row"].unique()
+    paired = pairs.select(
+        key="text",
+        side=pl.lit("both"),
+        outcome=pl.when(pl.col("source_row").is_in(differing.implode()))
+        .then(pl.lit("mismatched"))
+        .otherwise(pl.lit("matched")),
+        reason=pl.lit(None, pl.String),
+        source_row="source_row",
+        destination_row="destination_row",
+    )
+    kept = _side(kept_back, "source").with_columns(outcome=pl.lit("excluded"), reason=kept_back["excluded"])
+    columns = ["key", "side", "outcome", "reason", "source_row", "destination_row"]
+    rows = pl.concat([frame.select(columns) for frame in (paired, missing, extra, kept, blocked)])
+    rows = _with_amounts(rows, cells, source, destination, task)
+    return Outcomes(task.name, rows.cast(dict(_ROWS)), cells, right.height - relevant.height)
+
+
+def _check_schemas(source: pl.DataFrame, destination: pl.DataFrame, task: Task) -> None:
+    needed = dict.fromkeys([*task.key, *(field.destination for field in task.fields)])
+    problems = []
+    for name in needed:
+        ours, theirs = source.schema.get(name), destination.schema.get(name)
+        if ours is None or theirs is None:
+            sides = " and ".join(s for s, t in (("source", ours), ("destination", theirs)) if t is None)
+            problems.append(f"column '{name}' is missing on the {sides} side")
+        elif ours != theirs:
+            problems.append(f"column '{name}' is {ours} on the source side and {theirs} on the destination side")
+    if problems:
+        raise SchemaError(f"{task.name}: the two sides cannot be compared: " + "; ".join(problems))
+
+
+def key_text(keys: list[str]) -> pl.Expr:
+    """The key as one text: its columns joined with ``|``, null as the empty text."""
+    return pl.concat_str([pl.col(key).cast(pl.String).fill_null("") for key in keys], separator="|")
+
+
+def _keyed(frame: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    """Only what joining needs: key columns, key text, its normal form (null where a part is blank), row number."""
+    side = "row"
+    parts = [pl.col(key).cast(pl.String).str.strip_chars().str.to_lowercase() for key in keys]
+    blank = pl.any_horizontal([part.is_null() | (part == "") for part in parts])
+    padded = pl.any_horizontal(
+        [(pl.col(k).cast(pl.String) != pl.col(k).cast(pl.String).str.strip_chars()).fill_null(False) for k in keys]
+    )
+    return frame.select(
+        *keys,
+        text=key_text(keys),
+        normal=pl.when(~blank).then(pl.concat_str(parts, separator="\x1f")),
+        padded=padded,
+    ).with_row_index(side)
+
+
+def _set_bad_keys_apart(left: pl.DataFrame, right: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Add ``bad``, why a key cannot be joined, null when it can; what is bad on one side spoils the other."""
+    left, right = left.rename({"row": "source_row"}), right.rename({"row": "destination_row"})
+    left, right = left.with_columns(bad=_fault()), right.with_columns(bad=_fault())
+
+    def spoil(mine: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
+        faults = other.filter(pl.col("bad").is_not_null() & pl.col("normal").is_not_null())
+        faults = faults.select("normal", spoilt="bad").unique("normal")
+        return (
+            mine.join(faults, on="normal", how="left", maintain_order="left")
+            .with_columns(bad=pl.coalesce("bad", "spoilt"))
+            .drop("spoilt")
+        )
+
+    return spoil(left, right), spoil(right, left)
+
+
+def _fault() -> pl.Expr:
+    return (
+        pl.when(pl.col("normal").is_null())
+        .then(pl.lit("blank_key"))
+        .when(pl.col("text").is_duplicated())
+        .then(pl.lit("repeated_key"))
+        .when(pl.col("normal").is_duplicated())
+        .then(pl.lit("colliding_key"))
+        .when(pl.col("padded"))
+        .then(pl.lit("padded_key"))
+    )
+
+
+def _side(frame: pl.DataFrame, side: str) -> pl.DataFrame:
+    number = "source_row" if side == "source" else "destination_row"
+    other = "destination_row" if side == "source" else "source_row"
+    frame = frame.rename({"row": number}) if "row" in frame.columns else frame
+    return frame.select(
+        key="text", side=pl.lit(side), normal="normal", **{number: number, other: pl.lit(None, pl.UInt32)}
+    )
+
+
+def _single_rows(left: pl.DataFrame, right: pl.DataFrame, which: pl.Expr, outcome: str, reason: str) -> pl.DataFrame:
+    parts = []
+    for frame, side in ((left, "source"), (right, "destination")):
+        chosen = frame.filter(which)
+        parts.append(_side(chosen, side).with_columns(outcome=pl.lit(outcome), reason=chosen[reason]))
+    columns = ["key", "side", "outcome", "reason", "source_row", "destination_row"]
+    return pl.concat([part.select(columns) for part in parts])
+
+
+def _orphans(source: pl.DataFrame, candidates: pl.Series, parents: Mapping[str, pl.Series]) -> pl.Series:
+    """Row numbers among the candidates whose parent is not at the destination."""
+    found = [pl.Series("source_row", [], pl.UInt32)]
+    for field, present in parents.items():
+        values = pl.DataFrame({"row": candidates, "value": source[field].gather(candidates)})
+        known = present.str.strip_chars().str.to_lowercase().drop_nulls().unique().implode()
+        absent = pl.col("value").is_null() | ~pl.col("value").str.strip_chars().str.to_lowercase().is_in(known)
+        found.append(values.filter(absent)["row"].alias("source_row"))
+    return pl.concat(found).unique()
+
+
+def _cells(
+    source: pl.DataFrame, destination: pl.DataFrame, task: Task, pairs: pl.DataFrame, unmapped: pl.DataFrame | None
+) -> pl.DataFrame:
+    if pairs.is_empty():
+        return _CELLS.to_frame()
+    left, right = pairs["source_row"], pairs["destination_row"]
+    currency = source[task.currency].gather(left) if task.currency else pl.Series([None], dtype=pl.String)
+    found = list(_field_cells(source, destination, task, left, right, currency, unmapped))
+    if not found:
+        return _CELLS.to_frame()
+    cells = pl.concat(found)
+    texts = pairs.select("source_row", key="text")
+    return (
+        cells.join(texts, on="source_row", how="left", maintain_order="left").select(_CELLS.names()).cast(dict(_CELLS))
+    )
+
+
+def _field_cells(
+    source: pl.DataFrame,
+    destination: pl.DataFrame,
+    task: Task,
+    left: pl.Series,
+    right: pl.Series,
+    currency: pl.Series,
+    unmapped: pl.DataFrame | None,
+) -> Iterator[pl.DataFrame]:
+    for field in task.fields:
+        name = field.destination
+        if name in task.key:
+            continue
+        both = pl.DataFrame(
+            {
+                "source_row": left,
+                "destination_row": right,
+                "expected": source[name].gather(left),
+                "found": destination[name].gather(right),
+            }
+        ).with_columns(currency=currency if currency.len() == left.len() else pl.lit(None, pl.String))
+        unknown = pl.Series([], dtype=pl.UInt32)
+        if unmapped is not None:
+            unknown = unmapped.filter(pl.col("field") == name)["row"]
+        is_unknown = pl.col("source_row").is_in(unknown.implode())
+        differ = both.filter(pl.col("expected").ne_missing(pl.col("found")) | is_unknown)
+        if differ.is_empty():
+            continue
+        outcome = _decimal_outcome(field) if differ["expected"].dtype.is_decimal() else _plain_outcome(field, differ)
+        if differ["expected"].dtype.is_decimal():
+            differ = differ.with_columns(unit=_units(differ["currency"]))
+        differ = differ.with_columns(outcome=pl.when(is_unknown).then(pl.lit("unmapped")).otherwise(outcome))
+        amount = pl.lit(None, MONEY)
+        if field.money:
+            amount = (pl.col("expected").fill_null(0) - pl.col("found").fill_null(0)).abs().cast(MONEY)
+        yield differ.filter(pl.col("outcome").is_not_null()).select(
+            "source_row",
+            "destination_row",
+            "outcome",
+            field=pl.lit(name),
+            expected=as_text("expected", differ["expected"].dtype),
+            found=as_text("found", differ["found"].dtype),
+            amount=amount,
+            currency="currency",
+        )
+
+
+def as_text(column: str, dtype: pl.DataType) -> pl.Expr:
+    """A value as people write it: decimals without trailing zeros, dates in ISO form; null stays null."""
+    text = pl.col(column).cast(pl.String)
+    if dtype.is_decimal():
+        return text.str.replace(r"\.?0+$", "") if dtype.scale else text  # type: ignore[attr-defined]
+    if dtype == pl.Datetime:
+        return pl.col(column).dt.to_string("iso:strict")
+    return text
+
+
+def _decimal_outcome(field: FieldMap) -> pl.Expr:
+    tolerance = pl.lit(field.tolerance or Decimal(0), MONEY)
+    difference = (pl.col("expected") - pl.col("found")).abs()
+    both = pl.col("expected").is_not_null() & pl.col("found").is_not_null()
+    rounding = pl.when(both & (difference <= pl.col("unit"))).then(pl.lit("rounding")).otherwise(pl.lit("different"))
+    plain = pl.lit("different")
+    return pl.when(both & (difference <= tolerance)).then(None).otherwise(rounding if field.money else plain)
+
+
+def _plain_outcome(field: FieldMap, differ: pl.DataFrame) -> pl.Expr:
+    expected, found = pl.col("expected"), pl.col("found")
+    if differ["expected"].dtype != pl.String:
+        same = _same_day(differ, field)
+        return pl.when(same).then(pl.lit("representation")).otherwise(pl.lit("different"))
+    if field.lookup:
+        ours, theirs = (side.str.strip_chars().str.to_lowercase() for side in (expected, found))
+        return pl.when(ours.eq_missing(theirs)).then(None).otherwise(pl.lit("different"))
+    ours, theirs = expected, found
+    if "trim" in field.normalise:
+        ours, theirs = ours.str.strip_chars(), theirs.str.strip_chars()
+    if "case" in field.normalise:
+        ours, theirs = ours.str.to_lowercase(), theirs.str.to_lowercase()
+    if "blank" in field.normalise:
+        ours, theirs = (pl.when(side.str.strip_chars() != "").then(side) for side in (ours, theirs))
+    same = ours.eq_missing(theirs)
+    length = found.str.len_chars()
+    known = pl.lit(False) if field.length is None else length == field.length
+    cut = (
+        (found != "")
+        & (length < expected.str.len_chars())
+        & (expected.str.slice(0, length) == found)
+        & (known | (length >= PREFIX_CHARS))
+    )
+    return (
+        pl.when(same)
+        .then(pl.lit("representation"))
+        .when(cut.fill_null(False))
+        .then(pl.lit("truncated"))
+        .otherwise(pl.lit("different"))
+    )
+
+
+def _same_day(differ: pl.DataFrame, field: FieldMap) -> pl.Expr:
+    """Whether two date-times fall on one day, asked only where the field declares the ``date`` normaliser."""
+    if "date" not in field.normalise or differ["expected"].dtype != pl.Datetime:
+        return pl.lit(False)
+    return pl.col("expected").dt.date().eq_missing(pl.col("found").dt.date())
+
+
+@lru_cache(maxsize=512)
+def smallest_unit(currency: str | None) -> Decimal:
+    """The smallest amount of a currency (ISO 4217 by way of CLDR); 0.01 where the code is not known."""
+    return Decimal(1).scaleb(-get_currency_precision((currency or "").upper()))
+
+
+def _units(currency: pl.Series) -> pl.Series:
+    codes = currency.unique()
+    units = pl.Series([smallest_unit(code) for code in codes], dtype=MONEY)
+    lookup = pl.DataFrame({"currency": codes, "unit": units})
+    frame = currency.to_frame("currency").join(
+        lookup, on="currency", how="left", nulls_equal=True, maintain_order="left"
+    )
+    return frame["unit"]
+
+
+def _with_amounts(
+    rows: pl.DataFrame, cells: pl.DataFrame, source: pl.DataFrame, destination: pl.DataFrame, task: Task
+) -> pl.DataFrame:
+    """Add what a row is worth: all of its amount when it stands alone, the difference when it is paired."""
+    rows = rows.with_columns(amount=pl.lit(None, MONEY), currency=pl.lit(None, pl.String))
+    per_pair = cells.group_by("source_row").agg(difference=pl.col("amount").sum().cast(MONEY))
+
+    def worth(frame: pl.DataFrame, column: str | None, dtype: pl.DataType, number: str, name: str) -> pl.DataFrame:
+        values = frame[column] if column else pl.repeat(None, frame.height, dtype=dtype, eager=True)
+        return pl.DataFrame({number: pl.int_range(frame.height, dtype=pl.UInt32, eager=True), name: values.cast(dtype)})
+
+    for frame, number, tag in ((source, "source_row", "l"), (destination, "destination_row", "r")):
+        amounts = worth(frame, task.amount, MONEY, number, f"amount_{tag}")
+        codes = worth(frame, task.currency, pl.String(), number, f"currency_{tag}")
+        rows = rows.join(amounts, on=number, how="left", maintain_order="left")
+        rows = rows.join(codes, on=number, how="left", maintain_order="left")
+    rows = rows.join(per_pair, on="source_row", how="left", maintain_order="left")
+    alone = pl.coalesce("amount_l", "amount_r")
+    return rows.with_columns(
+        amount=pl.when(pl.col("side") == "both").then(pl.col("difference")).otherwise(alone).fill_null(0),
+        currency=pl.coalesce("currency_l", "currency_r"),
+    ).drop("amount_l", "amount_r", "currency_l", "currency_r", "difference")
