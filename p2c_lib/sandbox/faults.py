@@ -1,8 +1,8 @@
 """Faults on demand: an ASGI layer around a service that delays, refuses, breaks or loses what matches a rule.
 
-A rule is a JSON object. It says which requests it is for (``system``, ``method``, ``path``: a regular expression searched
-in path and query), which of those (``after`` n, only the ``first`` n, ``every`` n-th, with ``probability`` and ``seed``),
-and what happens (``kind`` and its own fields):
+A rule is a JSON object. It says which requests it is for (``system``, ``method``, ``path``: a regular expression
+searched in path and query), which of those (``after`` n, only the ``first`` n, ``every`` n-th, with ``probability`` and
+``seed``), and what happens (``kind`` and its own fields):
 
 ========  ==============================================================================================
 latency   ``seconds`` of delay; further rules still apply
@@ -41,8 +41,9 @@ __all__ = ["KINDS", "Faults", "Rule", "Rules", "cut", "error_response", "parse_r
 KINDS = ("latency", "throttle", "error", "html", "drop", "expire", "etag")
 _LIMITS = ("requests", "execution", "concurrent", "resources")
 _HTML = (
-    "<!DOCTYPE html>\n<html><head><title>{status} - Bad gateway</title></head>\n<body><h2>Our services aren't available "
-    "right now</h2><p>We're working to restore all services as soon as possible. Please check back soon.</p></body></html>"
+    "<!DOCTYPE html>\n<html><head><title>{status} - Bad gateway</title></head>\n"
+    "<body><h2>Our services aren't available right now</h2>"
+    "<p>We're working to restore all services as soon as possible. Please check back soon.</p></body></html>"
 )
 
 
@@ -105,7 +106,8 @@ def parse_rules(raw: object) -> list[Rule]:
         problems += [f"[{place}]: {problem}" for problem in found]
         if not found:
             # A throttle waits a second unless it says otherwise; null asks for an answer without the header.
-            rules.append(Rule(**({"retry_after": 1} if entry["kind"] == "throttle" else {}) | entry))
+            defaults: dict[str, Any] = {"retry_after": 1} if entry["kind"] == "throttle" else {}
+            rules.append(Rule(**defaults | entry))
     if problems:
         raise ValueError("; ".join(problems))
     return rules
@@ -336,8 +338,8 @@ async def cut(send: Send, *, is_flushed: bool) -> None:
     """Close the connection under a running answer.
 
     Args:
-        send: The server's own ``send``. ASGI has no way to hang up, but uvicorn's is a method of the object that holds the
-            connection.
+        send: The server's own ``send``. ASGI has no way to hang up, but uvicorn's is a method of the object that
+            holds the connection.
         is_flushed: True lets what was sent arrive first; False throws it away.
 
     Raises:
