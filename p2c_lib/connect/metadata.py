@@ -297,8 +297,8 @@ def with_definitions(entity: Entity, tables: Mapping[str, list[dict[str, Any]]],
     Args:
         entity: As read from CSDL.
         tables: ``attributes``, ``lengths``, ``precisions``: one record a column, with ``LogicalName`` and
-            ``AttributeType``, ``RequiredLevel``, ``IsValidForCreate``, ``IsValidForUpdate``, ``MaxLength``, ``Precision``;
-            ``keys``: records with ``KeyAttributes`` and ``EntityKeyIndexStatus``.
+            ``AttributeType``, ``RequiredLevel``, ``IsValidForCreate``, ``IsValidForUpdate``, ``MaxLength``,
+            ``Precision``; ``keys``: records with ``KeyAttributes`` and ``EntityKeyIndexStatus``.
         metadata_id: The entity's MetadataId.
 
     Returns:
