@@ -18,6 +18,8 @@ from p2c_lib.errors import SchemaError
 __all__ = ["body_json", "key_path", "literal", "query_string"]
 
 _MEMBER = re.compile(r"[A-Za-z_]\w*\Z")
+_PLAIN = "$(),:/'*@!"
+"""Characters that mean something in a query option's text, and nothing to the URL around it."""
 _INTEGERS = {"Edm.Byte": 8, "Edm.SByte": 8, "Edm.Int16": 16, "Edm.Int32": 32, "Edm.Int64": 64}
 
 
@@ -127,7 +129,7 @@ def query_string(params: Mapping[str, str]) -> str:
     Returns:
         ``$filter=name%20eq%20'A%20%26%20B'``, an empty text for no options.
     """
-    return "&".join(f"{name}={quote(text, safe="$(),:/'*@!-._~")}" for name, text in params.items())
+    return "&".join(f"{name}={quote(text, safe=_PLAIN)}" for name, text in params.items())
 
 
 def body_json(row: Mapping[str, Any], *, noon: bool = False) -> bytes:

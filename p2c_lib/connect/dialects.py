@@ -1,0 +1,146 @@
+"""What differs between the two services: paths, headers, page limits, next links and error texts."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import urljoin, urlsplit
+
+from p2c_lib.errors import ConnectError
+
+__all__ = ["FNO", "SALES", "Dialect", "Problem", "dialect"]
+
+System = Literal["sales", "fno"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An error answer in the service's own words; ``code`` is empty when it gave none."""
+
+    message: str
+    code: str = ""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """Constants and functions of one service.
+
+    ``follow`` turns a next link into the address to call, or refuses it: a token goes to its own host only.
+    ``explain`` reads an error body, None when it is not the service's own.
+    """
+
+    system: System
+    title: str
+    api: str
+    headers: Mapping[str, str]
+    max_page_rows: int
+    default_wait_s: float
+    follow: Callable[[str, str, str], str]
+    explain: Callable[[bytes], Problem | None]
+    retried_codes: frozenset[str] = frozenset()
+    params: Mapping[str, str] = field(default_factory=dict)
+
+
+def _error(body: bytes) -> dict[str, Any] | None:
+    try:
+        said = json.loads(body)
+    except ValueError:  # UnicodeDecodeError is one
+        return None
+    error = said.get("error") if isinstance(said, dict) else None
+    return error if isinstance(error, dict) else None
+
+
+def _explain_sales(body: bytes) -> Problem | None:
+    error = _error(body)
+    return error and Problem(str(error.get("message") or "no message"), str(error.get("code") or ""))
+
+
+def _explain_fno(body: bytes) -> Problem | None:
+    """F&O's outer message only says that an error has occurred; the reason is inside."""
+    error = _error(body)
+    if error is None:
+        return None
+    inner = error.get("innererror")
+    while isinstance(inner, dict) and isinstance(inner.get("internalexception"), dict):
+        inner = inner["internalexception"]
+    reason = inner.get("message") if isinstance(inner, dict) else None
+    return Problem(str(reason or error.get("message") or "no message"), str(error.get("code") or ""))
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+
+
+def _follow_same_host(link: str, current: str, base: str) -> str:
+    """Dataverse repeats its own address; anything else is refused."""
+    url = urljoin(current, link)
+    try:
+        same = _origin(url) == _origin(base)
+    except ValueError:
+        same = False
+    if (
+        not same
+        or not urlsplit(url).path.startswith(urlsplit(base).path + "/")
+        or ".." in urlsplit(url).path.split("/")
+    ):
+        raise ConnectError(
+            f"a next link leads away from {base}, so it was not followed and no token was sent there; "
+            "set the profile's URL to the address that the service gives in its next links"
+        )
+    return url
+
+
+_DATA = re.compile(r"/data/(?=[^/])")
+
+
+def _follow_own_base(link: str, current: str, base: str) -> str:
+    """F&O may name an inner host in its links: the part behind /data/ is kept, our own base stands in front."""
+    url = urljoin(current, link)
+    found = _DATA.search(url.partition("?")[0])
+    tail = url[found.end() :] if found else ""
+    if not tail or ".." in tail.partition("?")[0].split("/"):
+        raise ConnectError(f"a next link holds no /data/ path, so it was not followed (expected {base}/...)")
+    return f"{base}/{tail}"
+
+
+SALES = Dialect(
+    system="sales",
+    title="Dynamics 365 Sales (Dataverse)",
+    api="/api/data/v9.2",
+    headers={"Accept": "application/json", "OData-MaxVersion": "4.0", "OData-Version": "4.0"},
+    max_page_rows=5000,
+    default_wait_s=2.0,
+    follow=_follow_same_host,
+    explain=_explain_sales,
+    # SQL deadlock and timeout: the transaction was rolled back, a read may be sent again.
+    retried_codes=frozenset({"0x80044150", "0x80044151"}),
+    params={},
+)
+
+FNO = Dialect(
+    system="fno",
+    title="Dynamics 365 Finance & Operations",
+    api="/data",
+    headers={"Accept": "application/json", "OData-MaxVersion": "4.0", "OData-Version": "4.0"},
+    max_page_rows=10_000,
+    default_wait_s=30.0,
+    follow=_follow_own_base,
+    explain=_explain_fno,
+    params={"cross-company": "true"},
+)
+
+
+def dialect(system: System) -> Dialect:
+    """Give the dialect of a system.
+
+    Args:
+        system: ``"sales"`` or ``"fno"``.
+
+    Returns:
+        Its dialect.
+    """
+    return {"sales": SALES, "fno": FNO}[system]
