@@ -1,0 +1,417 @@
+"""An expectation suite over a frame; with `datadocs` the only modules that know Great Expectations and pandas."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+import threading
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import polars as pl
+
+from p2c_lib.errors import SchemaError, ValidationFailed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["EXPECTATIONS", "Check", "SuiteResult", "load_suite", "suite_names", "validate"]
+
+EXPECTATIONS: Final = Path(__file__).resolve().parent.parent / "expectations"
+MAX_KEYS: Final = 1000
+SEVERITIES: Final = ("critical", "warning", "info")
+DIMENSIONS: Final = ("complete", "unique", "valid", "consistent", "timely")
+
+_POSITION: Final = "p2c_position"
+# Great Expectations keeps the current project in a module global: one validation at a time.
+_LOCK: Final = threading.Lock()
+# As long as the rows that failed; the keys say the same, and a report wants neither a million times.
+_BULKY: Final = ("unexpected_list", "unexpected_index_list", "unexpected_index_query", "partial_unexpected_index_list")
+
+
+@dataclass(frozen=True)
+class Check:
+    """What one expectation found.
+
+    `unexpected_count` counts all rows that failed; `failing_keys` names the first 1,000 distinct ones, in the order
+    of the frame, a key of several columns joined with ``|`` and a null as the empty text. A check of a whole table
+    or column (row count, maximum) has no failing rows; what it saw is in `observed`.
+    `unexpected_percent` is of the rows that were looked at: those not null, unless the check is about nulls.
+    """
+
+    expectation: str
+    column: str | None
+    kwargs: Mapping[str, Any]
+    success: bool
+    unexpected_count: int
+    unexpected_percent: float
+    failing_keys: tuple[str, ...]
+    severity: str
+    meta: Mapping[str, Any]
+    observed: Any = None
+
+    @property
+    def says(self) -> str:
+        """The expectation in plain words, as the suite's author put them."""
+        return str(self.meta.get("says") or self.expectation)
+
+    @property
+    def dimension(self) -> str:
+        """What quality the check is about: complete, unique, valid, consistent or timely."""
+        return str(self.meta.get("dimension", "valid"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the check as values that `json.dumps` takes.
+
+        Returns:
+            The fields of the check, with `says` and `dimension` beside them.
+        """
+        return {
+            "expectation": self.expectation,
+            "column": self.column,
+            "says": self.says,
+            "severity": self.severity,
+            "dimension": self.dimension,
+            "success": self.success,
+            "unexpected_count": self.unexpected_count,
+            "unexpected_percent": self.unexpected_percent,
+            "observed": _plain(self.observed),
+            "failing_keys": list(self.failing_keys),
+            "kwargs": _plain(dict(self.kwargs)),
+            "meta": _plain(dict(self.meta)),
+        }
+
+
+@dataclass(frozen=True)
+class SuiteResult:
+    """What a suite found in a frame.
+
+    `success` is true when no critical check failed; a failed warning is in `checks` and does not make a run fail.
+    `statistics` counts checks (`evaluated`, `passed`, `failed`, and failed by severity) and distinct `failing_rows`.
+    `result` is Great Expectations' own answer as plain JSON values, without the lists that are as long as the rows
+    that failed; `build_docs` reads it.
+    """
+
+    suite: str
+    rows: int
+    checks: tuple[Check, ...]
+    success: bool
+    statistics: Mapping[str, int]
+    result: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """The checks that failed, critical ones first, in the order of the suite."""
+        return tuple(sorted((c for c in self.checks if not c.success), key=lambda c: SEVERITIES.index(c.severity)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the result as values that `json.dumps` takes, as they stand in ``checks.json``.
+
+        Returns:
+            `suite`, `rows`, `success`, `statistics` and `checks`; not `result`.
+        """
+        return {
+            "suite": self.suite,
+            "rows": self.rows,
+            "success": self.success,
+            "statistics": dict(self.statistics),
+            "checks": [check.to_dict() for check in self.checks],
+        }
+
+
+def suite_names(folder: Path | None = None) -> list[str]:
+    """List the suites of a folder.
+
+    Args:
+        folder: Where the suites are; the checkout's ``expectations`` when None.
+
+    Returns:
+        Names without ``.json``, sorted; empty when there is no such folder.
+    """
+    return sorted(path.stem for path in (folder or EXPECTATIONS).glob("*.json"))
+
+
+def load_suite(suite: str | Path, folder: Path | None = None) -> dict[str, Any]:
+    """Read a suite and check its form.
+
+    Args:
+        suite: A name such as ``accounts_source``, or the path of a JSON file.
+        folder: Where named suites are; the checkout's ``expectations`` when None.
+
+    Returns:
+        ``name``, ``meta`` and ``expectations``, as `great_expectations.ExpectationSuite` takes them.
+
+    Raises:
+        ValidationFailed: There is no such suite, it is no JSON, or its form is wrong; all problems in one message.
+    """
+    folder = folder or EXPECTATIONS
+    path = suite if isinstance(suite, Path) else folder / f"{suite}.json"
+    try:
+        loaded = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = ", ".join(suite_names(path.parent)) or "none"
+        raise ValidationFailed(f"no suite {path.stem!r} in {path.parent}; known: {known}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValidationFailed(f"{path.name}: not a JSON file: {error}") from error
+    problems = _problems(loaded)
+    if problems:
+        raise ValidationFailed("\n".join(f"{path.name}: {problem}" for problem in problems))
+    return {"meta": {}, **loaded, "name": loaded.get("name") or path.stem}
+
+
+def validate(
+    frame: pl.DataFrame,
+    suite: str | Path,
+    *,
+    key: Sequence[str],
+    keep_result: bool = True,
+    folder: Path | None = None,
+) -> SuiteResult:
+    """Hold a frame against an expectation suite.
+
+    Args:
+        frame: Rows of one side, shape (n, c). Only the columns that the suite names are handed on.
+        suite: The name of a suite in `folder`, or the path of one.
+        key: The columns that name a failing row; they need not be unique or free of nulls.
+        keep_result: Keep what `build_docs` needs.
+        folder: Where named suites are; the checkout's ``expectations`` when None.
+
+    Returns:
+        One check for each expectation, in the order of the suite.
+
+    Raises:
+        SchemaError: The suite or `key` names columns that the frame lacks.
+        ValidationFailed: The suite is broken, or an expectation could not be worked out, which is not a failed check.
+
+    Amounts stay exact: decimals are handed over as Python `Decimal` objects and integers with nulls as Python `int`,
+    never as floats, and Python compares both exactly with the bounds of a suite (integers or floats).
+    """
+    loaded = load_suite(suite, folder)
+    _require_columns(frame, loaded, key)
+    gx = great_expectations()
+    with _LOCK:
+        answer = _run(gx, loaded, _to_pandas(frame, _columns_used(loaded, frame.columns)))
+    order = {id(entry): entry.expectation_config.meta.pop(_POSITION) for entry in answer.results}
+    entries = sorted(answer.results, key=lambda entry: order[id(entry)])
+    _refuse_raised(entries, loaded["name"])
+    failing = pl.Series("row", [], pl.UInt32)
+    checks = []
+    for entry in entries:
+        rows = pl.Series("row", entry.result.get("unexpected_index_list") or [], pl.UInt32)
+        failing = failing.append(rows)
+        checks.append(_check(entry, _keys(frame, rows, key)))
+    return SuiteResult(
+        suite=loaded["name"],
+        rows=frame.height,
+        checks=tuple(checks),
+        success=not any(not check.success and check.severity == "critical" for check in checks),
+        statistics=_statistics(checks, failing.n_unique()),
+        result=_kept(answer, entries) if keep_result else None,
+    )
+
+
+def great_expectations() -> Any:
+    """Import Great Expectations, which takes some seconds: at first use only."""
+    if "great_expectations" in sys.modules:
+        return sys.modules["great_expectations"]
+    # jsonschema would build a grammar for IRI formats, which nothing here uses: a third of the import's time.
+    spare = "rfc3987_syntax" not in sys.modules
+    if spare:
+        sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="module 'sre_", category=DeprecationWarning)
+            import great_expectations as gx
+    finally:
+        if spare:
+            del sys.modules["rfc3987_syntax"]
+    return gx
+
+
+def _problems(suite: Any) -> list[str]:
+    """Say what is wrong with the form of a suite."""
+    if not isinstance(suite, dict) or not isinstance(suite.get("expectations"), list):
+        return ["a suite is an object with a list named expectations"]
+    problems = []
+    if "." in str(suite.get("name", "")) or "/" in str(suite.get("name", "")):
+        problems.append(f"name: {suite['name']!r} names a page of the documentation: no dot or slash")
+    for number, entry in enumerate(suite["expectations"]):
+        at = f"expectations[{number}]"
+        if not isinstance(entry, dict) or not isinstance(entry.get("type"), str):
+            problems.append(f"{at}: an expectation is an object with a type")
+            continue
+        if not isinstance(entry.get("kwargs", {}), dict) or not isinstance(entry.get("meta") or {}, dict):
+            problems.append(f"{at}: kwargs and meta are objects")
+            continue
+        for name, allowed in (("severity", SEVERITIES), ("dimension", DIMENSIONS)):
+            value = (entry.get("meta") or {}).get(name, allowed[0])
+            if value not in allowed:
+                problems.append(f"{at}.meta.{name}: {value!r}; known: {', '.join(allowed)}")
+    return problems
+
+
+def _columns_of(entry: Mapping[str, Any]) -> list[str]:
+    """Name the columns that an expectation is about."""
+    kwargs = entry.get("kwargs", {})
+    single = [kwargs[name] for name in ("column", "column_A", "column_B") if name in kwargs]
+    return [*single, *kwargs.get("column_list", ())]
+
+
+def _columns_used(suite: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
+    """Name the columns of a frame that a suite needs; all of them where it asks what columns there are."""
+    entries = suite["expectations"]
+    if any(entry["type"].startswith("expect_table_column") for entry in entries):
+        return list(columns)
+    named = {column for entry in entries for column in _columns_of(entry)}
+    # A condition that narrows the rows names its columns somewhere inside: a column too many does no harm.
+    conditions = json.dumps([entry.get("kwargs", {}).get("row_condition") for entry in entries], ensure_ascii=False)
+    return [column for column in columns if column in named or column in conditions]
+
+
+def _require_columns(frame: pl.DataFrame, suite: Mapping[str, Any], key: Sequence[str]) -> None:
+    """Refuse a suite or key that names columns which the frame lacks, all of them in one message."""
+    wanted = [(column, entry["type"]) for entry in suite["expectations"] for column in _columns_of(entry)]
+    wanted += [(column, "the key") for column in key]
+    lacking: dict[str, list[str]] = {}
+    for column, user in wanted:
+        if column not in frame.columns:
+            lacking.setdefault(column, []).append(user)
+    if not lacking:
+        return
+    lines = []
+    for column, users in lacking.items():
+        near = difflib.get_close_matches(column, frame.columns, n=3)
+        hint = f"; near: {', '.join(near)}" if near else ""
+        lines.append(f"{suite['name']}: no column {column!r} in the frame, asked for by {', '.join(users)}{hint}")
+    raise SchemaError("\n".join(lines))
+
+
+def _to_pandas(frame: pl.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Convert the columns asked for, exactly: decimals to `Decimal`, integers with nulls to `int` objects."""
+    import pandas as pd
+
+    if not columns:
+        return pd.DataFrame(index=pd.RangeIndex(frame.height))
+    chosen = frame.select(columns)
+    chosen = chosen.with_columns(
+        pl.col(name).cast(pl.String)
+        for name, dtype in chosen.schema.items()
+        if isinstance(dtype, pl.Categorical | pl.Enum)
+    )
+    converted = chosen.to_pandas()
+    for name in columns:
+        series = chosen[name]
+        # pandas would turn these into floats: 5 would show as 5.0, and a large Int64 would lose digits.
+        if series.dtype.is_integer() and series.null_count():
+            converted[name] = pd.Series(series.to_list(), dtype=object)
+    return converted
+
+
+def _run(gx: Any, suite: Mapping[str, Any], rows: pd.DataFrame) -> Any:
+    """Run a suite in a context of its own that leaves nothing behind, and give its answer."""
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    expectations = [
+        {
+            **entry,
+            # The author's words head the entry in the documentation.
+            "description": entry.get("description") or (entry.get("meta") or {}).get("says"),
+            "meta": {**(entry.get("meta") or {}), _POSITION: number},
+        }
+        for number, entry in enumerate(suite["expectations"])
+    ]
+    context = gx.get_context(mode="ephemeral")
+    context.enable_analytics(False)
+    context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
+    try:
+        built = gx.ExpectationSuite(name=suite["name"], meta=suite["meta"], expectations=expectations)
+    except (gx.exceptions.GreatExpectationsError, ValueError, TypeError) as error:
+        raise ValidationFailed(f"{suite['name']}: {error}") from error
+    asset = context.data_sources.add_pandas("p2c").add_dataframe_asset(suite["name"])
+    batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": rows})
+    # Positions of the failing rows, not id columns: those are looked up row by row, at 125 microseconds each.
+    return batch.validate(built, result_format={"result_format": "COMPLETE", "return_unexpected_index_query": False})
+
+
+def _refuse_raised(entries: Iterable[Any], suite: str) -> None:
+    """Refuse an answer in which an expectation could not be worked out."""
+    lines = []
+    for entry in entries:
+        info = entry.exception_info or {}
+        # One record for the expectation, or one for each of its metrics.
+        records = [info] if "raised_exception" in info else [r for r in info.values() if isinstance(r, Mapping)]
+        causes = [str(record.get("exception_message")) for record in records if record.get("raised_exception")]
+        if causes:
+            config = entry.expectation_config
+            about = ", ".join(_columns_of({"kwargs": config.kwargs})) or "the table"
+            lines.append(f"{suite}: {config.type} on {about} could not be worked out: {'; '.join(causes)}")
+    if lines:
+        raise ValidationFailed("\n".join(lines))
+
+
+def _keys(frame: pl.DataFrame, rows: pl.Series, key: Sequence[str]) -> tuple[str, ...]:
+    """Name the rows at the positions given: distinct keys in the order of the frame, the first 1,000."""
+    if rows.is_empty() or not key:
+        return ()
+    texts = pl.concat_str([pl.col(column).cast(pl.String).fill_null("") for column in key], separator="|")
+    return tuple(frame[rows.sort()].select(texts.alias("key"))["key"].unique(maintain_order=True).head(MAX_KEYS))
+
+
+def _check(entry: Any, failing_keys: tuple[str, ...]) -> Check:
+    """Make a check of Great Expectations' answer to one expectation."""
+    config, found = entry.expectation_config, entry.result
+    columns = _columns_of({"kwargs": config.kwargs})
+    meta = dict(config.meta or {})
+    return Check(
+        expectation=config.type,
+        column=", ".join(columns) or None,
+        kwargs={name: value for name, value in config.kwargs.items() if name != "batch_id"},
+        success=bool(entry.success),
+        unexpected_count=int(found.get("unexpected_count") or 0),
+        unexpected_percent=float(found.get("unexpected_percent") or 0.0),
+        failing_keys=failing_keys,
+        severity=str(meta.get("severity", "critical")),
+        meta=meta,
+        observed=found.get("observed_value"),
+    )
+
+
+def _statistics(checks: Sequence[Check], failing_rows: int) -> dict[str, int]:
+    """Count the checks by outcome and severity."""
+    failed = [check.severity for check in checks if not check.success]
+    return {
+        "evaluated": len(checks),
+        "passed": len(checks) - len(failed),
+        "failed": len(failed),
+        **{f"failed_{severity}": failed.count(severity) for severity in SEVERITIES},
+        "failing_rows": failing_rows,
+    }
+
+
+def _kept(answer: Any, entries: list[Any]) -> dict[str, Any]:
+    """Give the answer as JSON values, in the order of the suite and without its bulky lists."""
+    for entry in entries:
+        entry.result = {name: _plain(value) for name, value in entry.result.items() if name not in _BULKY}
+    answer.results = entries
+    kept: dict[str, Any] = answer.to_json_dict()
+    return kept
+
+
+def _plain(value: Any) -> Any:
+    """Make a value fit for JSON; a decimal becomes its digits, as a float would not hold them."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(part) for part in value]
+    if isinstance(value, Decimal):
+        return f"{value:f}".rstrip("0").rstrip(".") if "." in f"{value:f}" else f"{value:f}"
+    if value is None or isinstance(value, str | bool | int | float):
+        return None if value != value else value
+    if hasattr(value, "item"):  # a numpy scalar
+        return _plain(value.item())
+    return str(value)
