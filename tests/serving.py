@@ -23,7 +23,7 @@ def serve(app: Any, *, ssl: ssl_module.SSLContext | None = None) -> Iterator[str
     Yields:
         The base URL, without a slash at its end.
     """
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="on", ws="none")
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="auto", ws="none")
     config.load()
     config.ssl = ssl
     server = uvicorn.Server(config)
