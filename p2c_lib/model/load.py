@@ -1,0 +1,321 @@
+"""Templates from their files: shipped ones, a site's changes over them, and every fault of all of them at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from p2c_lib.errors import ParameterError, TemplateError
+from p2c_lib.model.overlays import Loc, Node, Sources, lay_over, locate, read, read_file, suggest
+from p2c_lib.model.parts import USES, Condition, FieldMap, Parent, Side, Task, Template, ValueMap
+
+_COLUMN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*(\([A-Za-z_]\w*\))?)*")
+_SHAPES: Mapping[str, type[BaseModel]] = {
+    "": Template,
+    "tasks": Task,
+    "source": Side,
+    "destination": Side,
+    "filter": Condition,
+    "scope": Condition,
+    "fields": FieldMap,
+    "parent": Parent,
+    "value_maps": ValueMap,
+}
+_INJECTED = ("template", "value_maps")  # of a task: set on load, never written in a file
+Fault = tuple[Loc, str]
+
+
+def load_templates(overlays: Sequence[Path] = ()) -> dict[str, Template]:
+    """Read the shipped templates and lay a site's files over them.
+
+    Args:
+        overlays: Files in order: one that begins with ``template:`` is a template of its own, any other changes what
+            is there.
+
+    Returns:
+        Templates by name, in their order of running.
+
+    Raises:
+        TemplateError: With every problem of every file, each as ``file: path: what is wrong; what would be right``.
+    """
+    shipped = sorted(files("p2c_lib.templates").iterdir(), key=lambda entry: entry.name)
+    texts = {entry.name: entry.read_text(encoding="utf-8") for entry in shipped if entry.name.endswith(".yaml")}
+    return load_texts(texts, overlays)
+
+
+def load_texts(texts: Mapping[str, str], overlays: Sequence[Path] = ()) -> dict[str, Template]:
+    """Read templates from texts; `load_templates` does it with the shipped ones.
+
+    Args:
+        texts: YAML by file name; a text with ``value_maps:`` at the top holds value maps.
+        overlays: As in `load_templates`.
+
+    Returns:
+        Templates by name, in their order of running.
+
+    Raises:
+        TemplateError: As `load_templates`.
+    """
+    sources = Sources()
+    for file, text in texts.items():
+        _take(sources, read(text, file, sources))
+    changes = [read_file(path, sources) for path in overlays]
+    for node in changes:
+        if node is not None and "template" in node:
+            _take(sources, node)
+        elif node is not None:
+            lay_over(sources, node)
+    value_maps = dict(_parse_value_maps(sources))
+    templates = dict(_parse_templates(sources, value_maps))
+    _check_across(sources, templates)
+    if sources.problems:
+        raise TemplateError(sources.problems)
+    return dict(sorted(templates.items(), key=lambda item: (item[1].position, item[0])))
+
+
+def find_task(name: str, templates: Mapping[str, Template]) -> Task:
+    """Find a task among templates.
+
+    Args:
+        name: The task's name.
+        templates: As `load_templates` gives them.
+
+    Returns:
+        The task.
+
+    Raises:
+        ParameterError: There is none; the message names near matches.
+    """
+    tasks = {task.name: task for template in templates.values() for task in template.tasks}
+    if name not in tasks:
+        raise ParameterError(f"no task '{name}'; {suggest(name, tasks)}")
+    return tasks[name]
+
+
+def _take(sources: Sources, node: Node | None) -> None:
+    if node is None:
+        return
+    if "template" in node:
+        name = str(node["template"])
+        if name in sources.templates:
+            other = sources.templates[name].where[0]
+            sources.add(node.at("template"), f"template '{name}' is in {other} already; rename it, or write an overlay")
+            return
+        sources.templates[name] = node
+    elif isinstance(node.get("value_maps"), Node):
+        sources.value_maps.update(node["value_maps"])
+    else:
+        sources.add(node.where, "is neither a template ('template: name') nor value maps ('value_maps: {...}')")
+
+
+def _parse_value_maps(sources: Sources) -> Iterator[tuple[str, ValueMap]]:
+    for name, node in sources.value_maps.items():
+        if not isinstance(node, Node):
+            sources.add(("value_maps", (name,)), "must be '{entries: {...}}'")
+            continue
+        try:
+            value_map = ValueMap.model_validate({"name": name, **node})
+        except ValidationError as error:
+            for detail in error.errors():
+                sources.add(locate(node, detail["loc"]), _message(detail, ValueMap))
+            continue
+        for key in value_map.entries:
+            if key != key.strip().lower():
+                right = key.strip().lower()
+                sources.add(
+                    locate(node, ("entries", key)),
+                    f"'{key}' never matches, source values are compared trimmed and in lower case; write '{right}'",
+                )
+        yield name, value_map
+
+
+def _parse_templates(sources: Sources, value_maps: Mapping[str, ValueMap]) -> Iterator[tuple[str, Template]]:
+    for name, node in sources.templates.items():
+        data = _with_names(sources, node)
+        try:
+            template = Template.model_validate(data)
+        except ValidationError as error:
+            for detail in _plain(error.errors()):
+                sources.add(locate(node, detail["loc"]), _message(detail, _shape(detail["loc"])))
+            continue
+        for loc, message in _faults(template, sources.value_maps):
+            sources.add(locate(node, loc), message)
+        tasks = []
+        for task in template.tasks:
+            used = {field.value_map for field in task.fields} & set(value_maps)
+            maps = {each: value_maps[each] for each in sorted(filter(None, used))}
+            tasks.append(task.model_copy(update={"template": template.name, "value_maps": maps}))
+        yield name, template.model_copy(update={"tasks": tuple(tasks)})
+
+
+def _with_names(sources: Sources, node: Node) -> Node:
+    """Refuse in files what only loading sets."""
+    for index, task in enumerate(node.get("tasks") or []):
+        for key in _INJECTED:
+            if isinstance(task, Node) and key in task:
+                where = locate(node, ("tasks", index, key))
+                sources.add(where, f"'{key}' is not written in a task; value maps stand in a file of value maps")
+    return node
+
+
+def _plain(errors: list[ErrorDetails]) -> list[ErrorDetails]:
+    """One error a place: a value that fits no member of a union is reported once a member."""
+    seen: dict[Loc, ErrorDetails] = {}
+    for detail in errors:
+        loc = tuple(step for step in detail["loc"] if step not in _UNION_TAGS)
+        if "value" in loc:
+            loc = loc[: loc.index("value") + 1]
+        seen.setdefault(loc, {**detail, "loc": loc})
+    return list(seen.values())
+
+
+_UNION_TAGS = frozenset({"bool", "int", "str", "tuple[union[bool,int,str],...]", "function-before[_as_text(), str]"})
+
+
+def _shape(loc: Loc) -> type[BaseModel]:
+    names = [step for step in loc[:-1] if isinstance(step, str)]
+    return _SHAPES.get(names[-1] if names else "", Template)
+
+
+def _message(detail: ErrorDetails, shape: type[BaseModel]) -> str:
+    given, last = detail.get("input"), detail["loc"][-1] if detail["loc"] else ""
+    shown = f"'{given}'" if isinstance(given, str | int | float) else "a list" if isinstance(given, list) else "entries"
+    shown = "nothing" if given is None else str(given).lower() if isinstance(given, bool) else shown
+    match detail["type"]:
+        case "extra_forbidden":
+            known = [info.alias or name for name, info in shape.model_fields.items() if name not in _INJECTED]
+            return f"no such entry; {suggest(last, known)}"
+        case "missing":
+            return "must be given"
+        case "literal_error":
+            known = re.findall(r"'([^']*)'", str(detail.get("ctx", {}).get("expected", "")))
+            return f"{shown} is not one of its values; {suggest(given, known)}"
+        case "too_short":
+            return "must have at least one entry"
+        case "tuple_type":
+            return f"must be a list, '[a, b]', not {shown}"
+        case "dict_type" | "model_type":
+            return f"must be entries, '{{name: value}}', not {shown}"
+        case "string_type":
+            return f"must be text, not {shown}"
+        case "value_error":
+            return detail["msg"].removeprefix("Value error, ")
+        case "decimal_parsing" | "decimal_type" | "finite_number":
+            return f"{shown} is not an amount; write it as '0.01'"
+        case kind if kind.startswith("int_"):
+            return f"{shown} is not a whole number"
+        case kind if kind.startswith("bool_"):
+            return f"{shown} is neither true nor false"
+    return f"{detail['msg']}, not {shown}"
+
+
+def _faults(template: Template, value_maps: Mapping[str, Any]) -> Iterator[Fault]:
+    """What each part allows but the whole does not; ``value_maps`` has the raw ones, so that a broken one is known."""
+    for number, task in enumerate(template.tasks):
+        at: Loc = ("tasks", number)
+        systems = f"{task.source.system}_to_{task.destination.system}"
+        if systems != template.direction:
+            yield (*at, "source", "system"), f"goes {systems}, but the template's direction is {template.direction}"
+        for loc, conditions in (
+            ((*at, "filter"), task.filter),
+            ((*at, "source", "scope"), task.source.scope),
+            ((*at, "destination", "scope"), task.destination.scope),
+        ):
+            yield from _condition_faults(loc, conditions)
+        by_name: dict[str, FieldMap] = {}
+        for index, field in enumerate(task.fields):
+            loc = (*at, "fields", index)
+            if field.destination in by_name:
+                yield (*loc, "destination"), f"'{field.destination}' is filled twice; keep one of the two fields"
+            by_name.setdefault(field.destination, field)
+            yield from _field_faults(loc, field, value_maps)
+        names = list(by_name)
+        for column, source in task.key.items():
+            loc = (*at, "key", column)
+            if column not in by_name:
+                yield loc, f"'{column}' is not among the fields; {suggest(column, names)}"
+            elif by_name[column].source != source:
+                yield (
+                    loc,
+                    f"is '{source}' here but '{by_name[column].source}' in its field; both must be the same column",
+                )
+        for entry, column_or_none in (("amount", task.amount), ("currency", task.currency)):
+            if column_or_none is not None and column_or_none not in by_name:
+                yield (*at, entry), f"'{column_or_none}' is not among the fields; {suggest(column_or_none, names)}"
+        if task.amount in by_name and not by_name[task.amount].money:
+            yield (*at, "amount"), f"'{task.amount}' is not money; give its field 'money: true'"
+        for index, field in enumerate(task.fields):
+            if isinstance(field.money, str) and field.money not in by_name:
+                loc = (*at, "fields", index, "money")
+                yield loc, f"'{field.money}' is not among the fields; true, or {suggest(field.money, names)}"
+
+
+def _condition_faults(loc: Loc, conditions: tuple[Condition, ...]) -> Iterator[Fault]:
+    names: set[str] = set()
+    for index, condition in enumerate(conditions):
+        at = (*loc, index)
+        if condition.name in names:
+            yield (*at, "name"), f"'{condition.name}' stands twice; each condition needs a name of its own"
+        names.add(condition.name)
+        if not _COLUMN.fullmatch(condition.column):
+            yield (*at, "column"), f"'{condition.column}' is not the name of a column"
+        needs = {"is_blank": 0, "not_blank": 0}.get(condition.op, 1)
+        if needs == 0 and condition.value is not None:
+            yield (*at, "value"), f"{condition.op} has no value; leave it out"
+        elif needs and not condition.values:
+            yield (*at, "value"), f"{condition.op} needs a value; is_blank asks for an empty column"
+        elif isinstance(condition.value, tuple) != (condition.op == "in"):
+            yield (*at, "value"), "in takes a list, '[a, b]'; eq and ne take one value"
+
+
+def _field_faults(loc: Loc, field: FieldMap, value_maps: Mapping[str, Any]) -> Iterator[Fault]:
+    for entry in ("destination", "source"):
+        column = getattr(field, entry)
+        if column is not None and not _COLUMN.fullmatch(column):
+            yield (*loc, entry), f"'{column}' is not the name of a column; a path is a.b, or a.Table(b).Other(c)"
+    uses = USES[field.map]
+    for entry in sorted(frozenset().union(*USES.values())):
+        given = getattr(field, entry) not in (None, ())
+        if given and entry not in uses:
+            kinds = " or ".join(kind for kind, entries in USES.items() if entry in entries)
+            yield (*loc, entry), f"map {field.map} has no use for it; leave it out, or write 'map: {kinds}'"
+        elif not given and entry in uses and entry != "blank_default":
+            yield (*loc, entry), f"map {field.map} needs it"
+    if field.value_map is not None and field.value_map not in value_maps:
+        yield (*loc, "value_map"), f"no value map '{field.value_map}'; {suggest(field.value_map, value_maps)}"
+    try:
+        field.steps()
+    except ValueError as error:
+        yield (*loc, "transform"), str(error)
+
+
+def _check_across(sources: Sources, templates: Mapping[str, Template]) -> None:
+    """What only all templates together can tell: unknown prerequisites and parents, a task's name given twice."""
+    tasks: dict[str, str] = {}
+    known = list(sources.templates)  # also those with faults of their own: not reported a second time
+    for template in templates.values():
+        node = sources.templates[template.name]
+        for index, name in enumerate(template.prerequisites):
+            if name not in known:
+                where = locate(node, ("prerequisites", index))
+                sources.add(where, f"no template '{name}'; {suggest(name, known)}")
+        for index, task in enumerate(template.tasks):
+            if task.name in tasks:
+                where = locate(node, ("tasks", index, "name"))
+                sources.add(where, f"'{task.name}' is a task of template '{tasks[task.name]}' already")
+            tasks[task.name] = template.name
+    if len(templates) < len(sources.templates):
+        return
+    for template in templates.values():
+        for index, task in enumerate(template.tasks):
+            for number, field in enumerate(task.fields):
+                if field.parent is not None and field.parent.task not in tasks:
+                    loc = ("tasks", index, "fields", number, "parent", "task")
+                    where = locate(sources.templates[template.name], loc)
+                    sources.add(where, f"no task '{field.parent.task}'; {suggest(field.parent.task, tasks)}")

@@ -1,0 +1,285 @@
+"""What a template says, as frozen objects: Template, Task, Side, Condition, FieldMap, Parent, ValueMap."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import polars as pl
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from p2c_lib.connect.metadata import Column
+
+System = Literal["sales", "fno"]
+Confidence = Literal["confirmed", "indirect", "inferred"]
+MapKind = Literal["copy", "default", "default_if_blank", "value_map", "transform"]
+Op = Literal["eq", "ne", "is_blank", "not_blank", "in"]
+Normaliser = Literal["trim", "case", "blank", "date"]
+
+USES: Mapping[str, frozenset[str]] = {
+    "copy": frozenset({"source"}),
+    "default": frozenset({"value"}),
+    "default_if_blank": frozenset({"source", "value"}),
+    "value_map": frozenset({"source", "value_map", "blank_default"}),
+    "transform": frozenset({"source", "transform"}),
+}
+"""What each kind of field map reads; all but ``blank_default`` must be given, and nothing of another kind may be."""
+
+TRANSFORMS: Mapping[str, int] = {"upper": 0, "lower": 0, "strip": 0, "round_half_away": 1}
+"""The transforms a field can name, and how many whole numbers each takes: ``upper``, ``round_half_away(2)``."""
+
+_STEP = re.compile(r"([a-z_]+)(?:\((.*)\))?")
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int) else value
+
+
+def _as_amount(value: Any) -> Any:
+    if isinstance(value, float):
+        raise ValueError(f"a binary number is not exact; write the text '{value}'")
+    return value
+
+
+def _as_entries(value: Any) -> Any:
+    """Keys as text too: ``true: Yes`` and ``1: Male`` are written without quotes, a blank key is the empty text."""
+    if not isinstance(value, Mapping):
+        return value
+    return {"" if key is None else _as_text(key): entry for key, entry in value.items()}
+
+
+Text = Annotated[str, BeforeValidator(_as_text)]
+Amount = Annotated[Decimal, BeforeValidator(_as_amount), Field(ge=0, allow_inf_nan=False)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class ValueMap(_Part):
+    """A table from source values to destination values; keys are compared trimmed and in lower case.
+
+    The key ``""`` is the value for a blank source. A source value without an entry is *unmapped*.
+    """
+
+    name: str
+    entries: Annotated[dict[str, Text], BeforeValidator(_as_entries)]
+    confidence: Confidence = "confirmed"
+    note: str = ""
+
+
+class Condition(_Part):
+    """One line of a filter: a column, a question about it, and the reason in words when the answer is no."""
+
+    name: str
+    column: str
+    op: Op = "eq"
+    value: bool | int | str | tuple[bool | int | str, ...] | None = None
+    says: str = ""
+    confidence: Confidence = "confirmed"
+
+    def expr(self) -> pl.Expr:
+        """The condition over a frame that has the column.
+
+        Returns:
+            Boolean, never null. A null equals no value; texts are compared as both services compare them, without
+            regard to case and to blanks at the end.
+        """
+        if self.op in ("is_blank", "not_blank"):
+            blank = pl.col(self.column).cast(pl.String).str.strip_chars().fill_null("") == ""
+            return blank if self.op == "is_blank" else ~blank
+        same = reduce(or_, (self._equals(value) for value in self.values))
+        return ~same if self.op == "ne" else same
+
+    @property
+    def values(self) -> tuple[bool | int | str, ...]:
+        """The values asked for: one for ``eq`` and ``ne``, any number for ``in``."""
+        if isinstance(self.value, tuple):
+            return self.value
+        return () if self.value is None else (self.value,)
+
+    def _equals(self, value: bool | int | str) -> pl.Expr:
+        column = pl.col(self.column)
+        if isinstance(value, str):
+            column = column.str.strip_chars_end().str.to_lowercase()
+            value = value.rstrip().lower()
+        return (column == pl.lit(value)).fill_null(False)
+
+    def odata(self, column: Column, system: System) -> str | None:
+        """The condition as an OData ``$filter``, to fetch less.
+
+        Args:
+            column: The column as the live metadata describes it.
+            system: Whose dialect; F&O has the empty text where Sales has null.
+
+        Returns:
+            The filter, or None where the service cannot say it (a path over a lookup): fetch all and use `expr`.
+            What it lets through is never less than what `expr` lets through.
+        """
+        from p2c_lib.connect.literals import literal  # the connection layer is heavy, and needed for this alone
+
+        if "." in self.column or column.name != self.column:
+            return None
+        name, text = self.column, column.edm_type == "Edm.String"
+        nothing = f"{name} eq ''" if system == "fno" and text else f"{name} eq null"
+        if system == "fno" and not text and self.op in ("is_blank", "not_blank"):
+            return None  # neither numbers nor enums are ever null there
+        if self.op == "is_blank":
+            return f"({nothing} or {name} eq '')" if text and system == "sales" else nothing
+        if self.op == "not_blank":
+            return nothing.replace(" eq ", " ne ")
+        asked = [f"{name} {'ne' if self.op == 'ne' else 'eq'} {literal(v, column.edm_type)}" for v in self.values]
+        if self.op == "ne" and system == "sales":
+            return f"({asked[0]} or {nothing})"  # a null is not equal to the value, yet SQL lets it through nowhere
+        return asked[0] if len(asked) == 1 else f"({' or '.join(asked)})"
+
+
+class Side(_Part):
+    """One end of a task: a system, an entity set of it, and which of its rows are the task's business."""
+
+    system: System
+    entity: str
+    label: str = ""
+    scope: tuple[Condition, ...] = ()
+
+
+class Parent(_Part):
+    """The row that must be at the destination first: its entity set and column, and the task that brings it."""
+
+    entity: str
+    column: str
+    task: str
+
+
+class FieldMap(_Part):
+    """How one destination column gets its value, and when a found value counts as the same.
+
+    Attributes:
+        destination: Column, or a path over a lookup (``defaultuomid.name``).
+        source: Column or path; None for a constant.
+        map: copy, default (constant), default_if_blank, value_map or transform.
+        value: The constant, as text; the destination's type decides how it is read.
+        value_map: Name of the value map.
+        blank_default: What a blank source becomes, before the value map's own entry for blank.
+        transform: Steps, in order: ``upper``, ``round_half_away(2)``; see `TRANSFORMS`.
+        truncate: Characters kept.
+        length: Characters the destination column holds, where the live metadata does not say.
+        length_confidence: How sure that length is.
+        normalise: Differences that count as ``representation``: trim, case, blank (blanks only is nothing), date.
+        tolerance: Absolute, inclusive, in the unit of the column.
+        money: Whether it is an amount, in the task's currency; or the destination column with its own currency.
+        lookup: The service finds the row by this text, so case and blanks around it make no difference at all.
+        parent: The row that the value must point to.
+        confidence: Of the pair of fields and the kind of map.
+        transform_confidence: Of the constant, value map or transform.
+        note: What a reader should know.
+    """
+
+    destination: str
+    source: str | None = None
+    map: MapKind = "copy"
+    value: Text | None = None
+    value_map: str | None = None
+    blank_default: Text | None = None
+    transform: tuple[str, ...] = ()
+    truncate: Annotated[int, Field(ge=1)] | None = None
+    length: Annotated[int, Field(ge=1)] | None = None
+    length_confidence: Confidence = "inferred"
+    normalise: tuple[Normaliser, ...] = ()
+    tolerance: Amount | None = None
+    money: bool | str = False
+    lookup: bool = False
+    parent: Parent | None = None
+    confidence: Confidence = "confirmed"
+    transform_confidence: Confidence = "confirmed"
+    note: str = ""
+
+    def steps(self) -> list[tuple[str, tuple[int, ...]]]:
+        """The transform steps, read.
+
+        Returns:
+            Name and whole-number arguments of each step.
+
+        Raises:
+            ValueError: A step is not known, or has other arguments than it takes.
+        """
+        found = []
+        for step in self.transform:
+            match = _STEP.fullmatch(step.strip())
+            name, inside = (match[1], match[2]) if match else (step, None)
+            given = [part.strip() for part in (inside or "").split(",") if part.strip()]
+            if name not in TRANSFORMS:
+                raise ValueError(f"no transform '{step}'; known: {', '.join(sorted(TRANSFORMS))}")
+            if len(given) != TRANSFORMS[name] or not all(part.isdigit() for part in given):
+                example = f"{name}(2)" if TRANSFORMS[name] else name
+                raise ValueError(f"'{step}' has wrong arguments; write {example}")
+            found.append((name, tuple(int(part) for part in given)))
+        return found
+
+
+class Task(_Part):
+    """One source entity to one destination entity, one direction.
+
+    Attributes:
+        name: Unique among all tasks.
+        template: The template it belongs to.
+        key: Destination column to source column; the destination's are among the fields.
+        filter: Source rows flow when all of these hold; none means all rows flow.
+        currency: Destination column with the row's currency code; None where no amount is at stake.
+        amount: Destination column with what the row is worth.
+        value_maps: The value maps its fields name.
+    """
+
+    name: str
+    template: str = ""
+    title: str = ""
+    source: Side
+    destination: Side
+    key: Annotated[dict[str, str], Field(min_length=1)]
+    key_confidence: Confidence = "confirmed"
+    filter: tuple[Condition, ...] = ()
+    filter_note: str = ""
+    fields: Annotated[tuple[FieldMap, ...], Field(min_length=1)]
+    currency: str | None = None
+    amount: str | None = None
+    note: str = ""
+    value_maps: dict[str, ValueMap] = {}
+
+    def field(self, destination: str) -> FieldMap:
+        """The field map of a destination column.
+
+        Args:
+            destination: Its name or path.
+
+        Returns:
+            The field map.
+
+        Raises:
+            KeyError: The task does not fill that column.
+        """
+        for field in self.fields:
+            if field.destination == destination:
+                return field
+        raise KeyError(f"{self.name} fills no column '{destination}'")
+
+
+class Template(_Part):
+    """A named set of tasks, in order; the public ones keep their published title."""
+
+    name: str = Field(alias="template")
+    title: str
+    generation: Literal["direct", "cds"] = "direct"
+    direction: Literal["sales_to_fno", "fno_to_sales"]
+    position: Annotated[int, Field(ge=1)]
+    prerequisites: tuple[str, ...] = ()
+    facts: tuple[str, ...] = ()
+    quirks: tuple[str, ...] = ()
+    note: str = ""
+    tasks: Annotated[tuple[Task, ...], Field(min_length=1)]
