@@ -1,5 +1,6 @@
 """What a template says: its parts, how they are read, and whether they fit the live systems."""
 
+from p2c_lib.model.fit import advise_against, check_against, kind_of, read_constant, with_lengths
 from p2c_lib.model.load import find_task, load_templates, load_texts
 from p2c_lib.model.parts import (
     TRANSFORMS,
@@ -12,6 +13,7 @@ from p2c_lib.model.parts import (
     Template,
     ValueMap,
 )
+from p2c_lib.model.tables import all_tasks, describe, list_rows, rule_text
 
 __all__ = [
     "TRANSFORMS",
@@ -23,7 +25,16 @@ __all__ = [
     "Task",
     "Template",
     "ValueMap",
+    "advise_against",
+    "all_tasks",
+    "check_against",
+    "describe",
     "find_task",
+    "kind_of",
+    "list_rows",
     "load_templates",
     "load_texts",
+    "read_constant",
+    "rule_text",
+    "with_lengths",
 ]

@@ -1,7 +1,7 @@
 """Template files as plain data: read without surprises, a site's changes laid over, every piece knowing its file.
 
 YAML is read so that a consultant gets what is typed: all but ``true``, ``false``, ``null`` and whole numbers is text.
-``Yes``, ``NO``, ``0.01``, ``007`` and ``1/1/2020`` stay as they are (Norway does not turn into ``false``, nor an amount into
+``Yes``, ``NO``, ``0.01``, ``007`` and ``1/1/2020`` stay as they are (Norway does not become ``false``, nor an amount
 a binary number), and a key that stands twice is reported instead of the last one winning.
 """
 

@@ -1,0 +1,94 @@
+"""Templates as plain rows, for people to read: on the command line and in notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from p2c_lib.model.parts import FieldMap, Task, Template
+
+
+def all_tasks(templates: Mapping[str, Template]) -> list[Task]:
+    """Every task, in the order of running.
+
+    Args:
+        templates: As `load_templates` gives them.
+
+    Returns:
+        The tasks.
+    """
+    return [task for template in templates.values() for task in template.tasks]
+
+
+def describe(template: Template) -> list[dict[str, str]]:
+    """A template as plain rows, one a field, for a table on the command line.
+
+    Args:
+        template: The template.
+
+    Returns:
+        ``task``, ``destination``, ``from`` (the rule in words), ``compared`` (how), ``confidence``, ``note``.
+    """
+    rows = []
+    for task in template.tasks:
+        for field in task.fields:
+            marks = [*field.normalise, *(["lookup"] if field.lookup else []), *(["money"] if field.money else [])]
+            marks += [f"tolerance {field.tolerance}"] if field.tolerance is not None else []
+            sure = {field.confidence, field.transform_confidence}
+            rows.append(
+                {
+                    "task": task.name,
+                    "destination": field.destination + (" (key)" if field.destination in task.key else ""),
+                    "from": rule_text(field),
+                    "compared": ", ".join(marks),
+                    "confidence": "confirmed" if sure == {"confirmed"} else "inferred",
+                    "note": field.note,
+                }
+            )
+    return rows
+
+
+def rule_text(field: FieldMap) -> str:
+    """A field's rule in words: ``address1_country by country_to_iso, blank: USA``.
+
+    Args:
+        field: The field map.
+
+    Returns:
+        The words.
+    """
+    text = field.source or ""
+    match field.map:
+        case "default":
+            text = f"always '{field.value}'"
+        case "default_if_blank":
+            text += f", blank: '{field.value}'"
+        case "value_map":
+            text += f" by {field.value_map}"
+            text += f", blank: '{field.blank_default}'" if field.blank_default is not None else ""
+        case "transform":
+            text += f", {', '.join(field.transform)}"
+    return text + (f", first {field.truncate} characters" if field.truncate else "")
+
+
+def list_rows(templates: Mapping[str, Template]) -> list[dict[str, str]]:
+    """All tasks as plain rows, for a table on the command line.
+
+    Args:
+        templates: As `load_templates` gives them.
+
+    Returns:
+        ``task``, ``title``, ``from``, ``to``, ``after`` (prerequisites), ``flows when`` (the filter), ``fields``.
+    """
+    return [
+        {
+            "task": task.name,
+            "title": template.title,
+            "from": f"{task.source.system}.{task.source.entity}",
+            "to": f"{task.destination.system}.{task.destination.entity}",
+            "after": ", ".join(template.prerequisites),
+            "flows when": " and ".join(condition.name for condition in task.filter) or "always",
+            "fields": str(len(task.fields)),
+        }
+        for template in templates.values()
+        for task in template.tasks
+    ]
