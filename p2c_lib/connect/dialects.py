@@ -55,7 +55,7 @@ def _error(body: bytes) -> dict[str, Any] | None:
 
 def _explain_sales(body: bytes) -> Problem | None:
     error = _error(body)
-    return error and Problem(str(error.get("message") or "no message"), str(error.get("code") or ""))
+    return None if error is None else Problem(str(error.get("message") or "no message"), str(error.get("code") or ""))
 
 
 def _explain_fno(body: bytes) -> Problem | None:

@@ -1,0 +1,523 @@
+"""The OData client of one system: plain functions outside, one event loop of its own inside.
+
+The loop runs in a thread of its own, so the functions work from several threads and inside a notebook's running loop.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import httpx
+from anyio.from_thread import start_blocking_portal
+
+from p2c_lib.config import Auth, Limits, Profile
+from p2c_lib.connect.auth import Source, TokenCache, source_for
+from p2c_lib.connect.dialects import dialect
+from p2c_lib.connect.literals import body_json, key_path, literal, query_string
+from p2c_lib.connect.metadata import Entity, Metadata, parse_csdl, with_definitions
+from p2c_lib.connect.transport import Sender, Stats, new_http
+from p2c_lib.errors import ConfigError, ConnectError, LostAnswer, NotFound, ServiceError
+
+__all__ = ["Client", "Written", "connect"]
+
+SALES_COUNT_CAP = 5000
+"""Dataverse counts no further in one request."""
+_NEXT = re.compile(rb'"@odata\.nextLink"\s*:\s*("(?:[^"\\]|\\.)*")')
+_ROW_ID = re.compile(r"\(([0-9a-fA-F-]{36})\)\s*$")
+
+
+@dataclass(frozen=True)
+class Written:
+    """A row that was created or updated: its key, its new etag when told, and its address within the service.
+
+    ``id`` is the row's Guid on Sales, its address (``CustomersV2(dataAreaId='usmf',...)``) on F&O.
+    """
+
+    key: dict[str, Any]
+    etag: str | None
+    id: str | None
+
+
+class Client:
+    """One system. Use it as a context manager, or call `close`."""
+
+    def __init__(
+        self,
+        system: Literal["sales", "fno"],
+        root: str,
+        auth: Auth | None = None,
+        limits: Limits | None = None,
+        *,
+        company: str | None = None,
+        verify: bool = True,
+        ca_file: Path | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        token_source: Source | None = None,
+    ) -> None:
+        """Prepare a client; nothing is sent yet.
+
+        Args:
+            system: ``"sales"`` or ``"fno"``.
+            root: Root URL, without ``/api/data/v9.2`` or ``/data``.
+            auth: How to sign in; azure-identity's default chain when None.
+            limits: Page size, parallel requests, seconds.
+            company: ``dataAreaId`` of F&O rows; None on Sales.
+            verify: False trusts any certificate.
+            ca_file: PEM file of the authorities to trust instead of the usual ones.
+            transport: Stands in for the network (``httpx.MockTransport``).
+            token_source: Stands in for sign-in.
+
+        Raises:
+            ConfigError: The authorities' file cannot be read.
+        """
+        self.system: Literal["sales", "fno"] = system
+        self.dialect = dialect(system)
+        self.root = root.rstrip("/")
+        self.base = self.root + self.dialect.api
+        self.company = company
+        self.limits = limits or Limits()
+        self.page_rows = min(self.limits.page_rows, self.dialect.max_page_rows)
+        self.cache: dict[Any, Any] = {}
+        """Small frames of referenced sets, kept by `pull` for the life of the client."""
+        self._metadata: Metadata | None = None
+        self._metadata_lock = threading.Lock()
+        trust = _trust(verify, ca_file)
+        self._stack = ExitStack()
+        self._portal = self._stack.enter_context(start_blocking_portal(name=f"p2c-{system}"))
+        source = token_source or source_for(auth or Auth(), self.root)
+
+        def build() -> tuple[httpx.AsyncClient, Sender]:
+            http = new_http(self.limits, self.root, trust, transport)
+            return http, Sender(http, self.dialect, self.root, TokenCache(source), self.limits)
+
+        self._http, self._sender = self._portal.call(build)
+        self._stack.callback(lambda: self._portal.call(self._http.aclose))
+
+    def __repr__(self) -> str:
+        return f"Client({self.system!r}, {self.root!r}, company={self.company!r})"
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close connections and end the client's thread; closing twice does nothing."""
+        self._stack.close()
+
+    @property
+    def stats(self) -> Stats:
+        """Calls, repeats, seconds waited and bytes so far: a frozen snapshot."""
+        return self._sender.stats
+
+    # --- sending ----------------------------------------------------------------------------------------------
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        what: str,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> httpx.Response:
+        query = query_string(params or {})
+        url = f"{self.base}/{path}{'&' if '?' in path else '?'}{query}" if query else f"{self.base}/{path}"
+        return self._future(method, url, what, headers or {}, body).result()
+
+    def _future(
+        self, method: str, url: str, what: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> Future[httpx.Response]:
+        all_headers = {**headers, **({"Content-Type": "application/json"} if body is not None else {})}
+
+        async def send() -> httpx.Response:
+            return await self._sender.send(method, url, all_headers, body, what=what, is_safe=method == "GET")
+
+        try:
+            return self._portal.start_task_soon(send)
+        except RuntimeError:  # the portal's word for being stopped
+            raise ConnectError(f"{what}: this client is closed; connect again") from None
+
+    def get(self, path: str, params: dict[str, str] | None = None) -> dict[str, Any]:
+        """Read one JSON object.
+
+        Args:
+            path: Below the API's root, percent-encoded: ``WhoAmI``, ``accounts(0000...)``.
+            params: Query options, not yet percent-encoded.
+
+        Returns:
+            The object; numbers with a point are Decimals with every digit.
+
+        Raises:
+            ConnectError: Or a child of it.
+        """
+        return self._json(self._send("GET", path, what=f"reading {path.partition('?')[0]}", params=params))
+
+    def _json(self, response: httpx.Response) -> dict[str, Any]:
+        try:
+            said = json.loads(response.content, parse_float=Decimal)
+        except ValueError:
+            said = None
+        if not isinstance(said, dict):
+            kind = ServiceError if response.request.method == "GET" else LostAnswer
+            raise kind(
+                f"{urlsplit(str(response.request.url)).path}: the answer is no JSON object; is {self.root} "
+                f"the root of {self.dialect.title}?",
+                status=response.status_code,
+            )
+        return said
+
+    def post_action(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Call an action; it is not repeated when its answer is lost.
+
+        Args:
+            path: Below the API's root, e.g. ``WinQuote``.
+            body: Its parameters.
+
+        Returns:
+            The JSON answer, None when there is none (204).
+
+        Raises:
+            LostAnswer: It was sent, and whether it was done is not known.
+            ConnectError: Or a child of it.
+        """
+        response = self._send("POST", path, what=f"calling {path}", body=body_json(body))
+        return self._json(response) if response.content else None
+
+    # --- metadata ---------------------------------------------------------------------------------------------
+
+    def metadata(self) -> Metadata:
+        """Read what the service says of its entity sets, once.
+
+        Returns:
+            The metadata; an entity is completed (on Sales by its EntityDefinitions) when it is first asked for.
+
+        Raises:
+            ConnectError: Or a child of it.
+        """
+        with self._metadata_lock:
+            if self._metadata is None:
+                response = self._send(
+                    "GET", "$metadata", what="reading $metadata", headers={"Accept": "application/xml"}
+                )
+                enrich = self._definitions if self.system == "sales" else None
+                self._metadata = parse_csdl(response.content, self.system, enrich)
+            return self._metadata
+
+    def entity(self, name: str) -> Entity:
+        """Give one entity set of the metadata.
+
+        Args:
+            name: Name of the set.
+
+        Returns:
+            The entity set.
+
+        Raises:
+            SchemaError: There is none of that name; the message names near matches.
+        """
+        return self.metadata().entity(name)
+
+    def _definitions(self, entity: Entity) -> Entity:
+        """Lengths, decimal places and keys, which Dataverse's CSDL leaves out; one request each, all at once."""
+        head = f"EntityDefinitions(LogicalName='{entity.type_name}')"
+        cast = "Attributes/Microsoft.Dynamics.CRM."
+        asked = {
+            "": ("", "LogicalName,MetadataId"),
+            "attributes": ("Attributes", "LogicalName,AttributeType,RequiredLevel,IsValidForCreate,IsValidForUpdate"),
+            "String": (f"{cast}StringAttributeMetadata", "LogicalName,MaxLength"),
+            "Memo": (f"{cast}MemoAttributeMetadata", "LogicalName,MaxLength"),
+            "Money": (f"{cast}MoneyAttributeMetadata", "LogicalName,Precision"),
+            "Decimal": (f"{cast}DecimalAttributeMetadata", "LogicalName,Precision"),
+            "keys": ("Keys", "LogicalName,KeyAttributes,EntityKeyIndexStatus"),
+        }
+        waiting = {
+            name: self._future(
+                "GET",
+                f"{self.base}/{head}{'/' if part else ''}{part}?{query_string({'$select': columns})}",
+                f"reading the definition of {entity.name}",
+                {},
+            )
+            for name, (part, columns) in asked.items()
+        }
+        try:
+            said = {name: self._json(future.result()) for name, future in waiting.items()}
+        except NotFound:
+            return entity  # a set without a definition (a function's or an activity's base type): CSDL is all there is
+        tables: dict[str, list[dict[str, Any]]] = {
+            "attributes": said["attributes"]["value"],
+            "lengths": [*said["String"]["value"], *said["Memo"]["value"]],
+            "precisions": [*said["Money"]["value"], *said["Decimal"]["value"]],
+            "keys": said["keys"]["value"],
+        }
+        return with_definitions(entity, tables, said[""].get("MetadataId"))
+
+    # --- reading ----------------------------------------------------------------------------------------------
+
+    def count(self, entity: str, filter: str | None = None) -> int:
+        """Count rows exactly, as far as the service allows without reading them all.
+
+        Args:
+            entity: Name of the set.
+            filter: OData filter.
+
+        Returns:
+            Rows; on F&O of all companies unless the filter names one.
+
+        Raises:
+            ConnectError: Or a child of it.
+        """
+        counted = self.count_capped(entity, filter)
+        if self.system == "fno" or counted < SALES_COUNT_CAP:
+            return counted
+        apply = (f"filter({filter})/" if filter else "") + "aggregate($count as n)"
+        try:
+            return int(self.get(entity, {"$apply": apply})["value"][0]["n"])
+        except (KeyError, IndexError, ConnectError) as error:
+            if isinstance(error, ConnectError) and error.status not in (400, 404, 501):
+                raise
+        # Past 50,000 rows Dataverse refuses to aggregate: count the rows' ids.
+        ids = self.entity(entity).key
+        return sum(page.count(b'"@odata.etag"') for page in self.pages(entity, select=ids, filter=filter))
+
+    def count_capped(self, entity: str, filter: str | None = None) -> int:
+        """Count rows in one request; on Sales 5,000 means 5,000 or more.
+
+        Args:
+            entity: Name of the set.
+            filter: OData filter.
+
+        Returns:
+            Rows.
+
+        Raises:
+            ConnectError: Or a child of it.
+        """
+        params = {**({"$filter": filter} if filter else {}), **self.dialect.params}
+        response = self._send("GET", f"{entity}/$count", what=f"counting {entity}", params=params)
+        text = response.content.decode("utf-8-sig", "replace").strip()
+        if not text.isdigit():
+            raise ServiceError(f"counting {entity}: the answer is no number: {text[:80]}", status=response.status_code)
+        return int(text)
+
+    def pages(
+        self,
+        entity: str,
+        *,
+        select: Sequence[str],
+        filter: str | None = None,
+        orderby: str | None = None,
+        expand: str | None = None,
+    ) -> Iterator[bytes]:
+        """Read a set page by page; the next page is on its way while the caller works on one.
+
+        Args:
+            entity: Name of the set.
+            select: Columns.
+            filter: OData filter.
+            orderby: OData order; the key by default, so that no row is skipped between pages.
+            expand: OData expand.
+
+        Returns:
+            Bodies as sent, at least one.
+
+        Raises:
+            ConnectError: Or a child of it; a next link to another host is refused.
+        """
+        params = {"$select": ",".join(select)}
+        if filter:
+            params["$filter"] = filter
+        params["$orderby"] = orderby or ",".join(self.entity(entity).key)
+        if expand:
+            params["$expand"] = expand
+        url = f"{self.base}/{entity}?{query_string({**params, **self.dialect.params})}"
+        return self._pages(entity, url)
+
+    def _pages(self, entity: str, url: str) -> Iterator[bytes]:
+        what = f"reading {entity}"
+        headers = {"Prefer": f"odata.maxpagesize={self.page_rows}"}
+        waiting: Future[httpx.Response] | None = self._future("GET", url, what, headers)
+        try:
+            while waiting is not None:
+                body = waiting.result().content
+                link = _next_link(body)
+                waiting = None
+                if link is not None:
+                    following = self.dialect.follow(link, url, self.base)
+                    if following == url:
+                        raise ServiceError(f"{what}: a page names itself as the next one")
+                    url = following
+                    waiting = self._future("GET", url, what, headers)
+                yield body
+        finally:
+            if waiting is not None:
+                waiting.cancel()
+
+    # --- writing ----------------------------------------------------------------------------------------------
+
+    def create(self, entity: str, row: Mapping[str, Any]) -> Written:
+        """Create a row; it is never sent twice unless the service said that it did nothing.
+
+        Args:
+            entity: Name of the set.
+            row: Property to value; lookups on Sales as ``"nav@odata.bind": "/set(id)"``.
+
+        Returns:
+            The new row's key and etag.
+
+        Raises:
+            LostAnswer: It was sent, and whether it was created is not known: look it up.
+            ConnectError: Or a child of it, when the service refused.
+        """
+        known = self.entity(entity)
+        sales = self.system == "sales"
+        response = self._send(
+            "POST",
+            entity,
+            what=f"creating in {entity}",
+            params={"$select": ",".join(known.key)} if sales else None,
+            headers={"Prefer": "return=representation"} if sales else None,
+            body=body_json(row, noon=not sales),
+        )
+        said = self._json(response) if response.content else {}
+        key = {name: said.get(name, row.get(name)) for name in known.key}
+        etag = said.get("@odata.etag") or response.headers.get("ETag")
+        if not sales:
+            whole = all(value is not None for value in key.values())
+            return Written(key, etag, key_path(known, key) if whole else response.headers.get("Location"))
+        found = _ROW_ID.search(response.headers.get("OData-EntityId", ""))
+        if found and key[known.key[0]] is None:
+            key[known.key[0]] = found[1]
+        return Written(key, etag, key[known.key[0]])
+
+    def update(self, entity: str, key: Mapping[str, Any], changes: Mapping[str, Any], etag: str | None) -> Written:
+        """Change a row that exists; it is not sent twice when its answer is lost.
+
+        Args:
+            entity: Name of the set.
+            key: Its key, or on Sales an alternate key.
+            changes: Property to new value; the others stay.
+            etag: Etag seen when the change was decided; None changes the row whatever became of it, but never creates.
+
+        Returns:
+            The row's key, and its new etag when the service tells (Sales does, F&O not always).
+
+        Raises:
+            Conflict: The row changed since that etag.
+            NotFound: There is no such row.
+            LostAnswer: It was sent, and whether it was done is not known.
+            ConnectError: Or a child of it.
+        """
+        known = self.entity(entity)
+        sales = self.system == "sales"
+        address = key_path(known, key)
+        response = self._send(
+            "PATCH",
+            address,
+            what=f"changing {address}",
+            params={"$select": ",".join(known.key)} if sales else self._company_switch(known),
+            headers={"If-Match": etag or "*", **({"Prefer": "return=representation"} if sales else {})},
+            body=body_json(changes, noon=not sales),
+        )
+        said = self._json(response) if response.content else {}
+        full = {name: said.get(name, key.get(name)) for name in known.key} if sales else dict(key)
+        identity = full[known.key[0]] if sales else address
+        return Written(full, said.get("@odata.etag") or response.headers.get("ETag"), identity)
+
+    def delete(self, entity: str, key: Mapping[str, Any], etag: str | None) -> None:
+        """Delete a row.
+
+        Args:
+            entity: Name of the set.
+            key: Its key.
+            etag: Etag seen when it was decided; None deletes the row whatever became of it.
+
+        Raises:
+            Conflict: The row changed since that etag.
+            NotFound: There is no such row.
+            LostAnswer: It was sent, and whether it was done is not known.
+            ConnectError: Or a child of it.
+        """
+        known = self.entity(entity)
+        address = key_path(known, key)
+        self._send(
+            "DELETE",
+            address,
+            what=f"deleting {address}",
+            params=self._company_switch(known),
+            headers={"If-Match": etag or "*"},
+        )
+
+    def _company_switch(self, entity: Entity) -> Mapping[str, str] | None:
+        """F&O finds a row of another company than the user's own only when told to look there."""
+        return self.dialect.params if "dataAreaId" in entity.key else None
+
+    def company_filter(self, entity: Entity) -> str | None:
+        """Write the filter that keeps a read to the client's company.
+
+        Args:
+            entity: The set to be read.
+
+        Returns:
+            ``dataAreaId eq 'usmf'``, None where rows belong to no company.
+        """
+        if self.company is None or "dataAreaId" not in entity.columns:
+            return None
+        return f"dataAreaId eq {literal(self.company, 'Edm.String')}"
+
+
+def connect(profile: Profile, system: Literal["sales", "fno"]) -> Client:
+    """Make the client of one system of a profile.
+
+    Args:
+        profile: Where the system is and how to sign in.
+        system: ``"sales"`` or ``"fno"``.
+
+    Returns:
+        The client; the first request is sent when it is used.
+
+    Raises:
+        ConfigError: The system is unknown, or the authorities' file cannot be read.
+    """
+    if system not in ("sales", "fno"):
+        raise ConfigError(f"no system '{system}'; known: fno, sales")
+    return Client(
+        system,
+        profile.sales.url if system == "sales" else profile.fno.url,
+        profile.auth,
+        profile.limits,
+        company=profile.fno.company if system == "fno" else None,
+        verify=profile.verify,
+        ca_file=profile.ca_file,
+    )
+
+
+def _trust(verify: bool, ca_file: Path | None) -> bool | ssl.SSLContext:
+    if not verify or ca_file is None:
+        return verify
+    try:
+        return ssl.create_default_context(cafile=str(ca_file))
+    except OSError as error:  # SSLError is one
+        raise ConfigError(f"ca_file {ca_file}: cannot be read as PEM certificates: {error}") from None
+
+
+def _next_link(body: bytes) -> str | None:
+    """The page's next link; a key of that name cannot stand inside a JSON text, where its quotes would be escaped."""
+    at = len(body)
+    while (at := body.rfind(b'"@odata.nextLink"', 0, at)) >= 0:
+        if found := _NEXT.match(body, at):  # a value of that text has no colon behind it
+            return str(json.loads(found[1]))
+    return None
