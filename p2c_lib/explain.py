@@ -137,6 +137,6 @@ def _words(task: Task) -> tuple[dict[str, str], dict[str, str]]:
     for condition in task.filter:
         says[condition.name] = condition.says
         remedies[condition.name] = (
-            "nothing: the template leaves it out; change the record or the filter if it should flow"
+            "nothing: the template leaves it out; change the record or the filter if not"
         )
     return says, remedies

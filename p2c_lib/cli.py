@@ -1,0 +1,374 @@
+"""The command line: sandbox, templates, preflight, run, plan, apply, report.
+
+Exit codes: 0 in step (or done), 1 differences past the threshold, 2 failed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import timedelta
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from p2c_lib.config import Profile, load_profile
+from p2c_lib.diff import ROW_OUTCOMES
+from p2c_lib.errors import P2CError, ParameterError
+
+DEMO_DIR = Path(".p2c/demo")
+SANDBOX_DIR = Path(".p2c/sandbox")
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+sandbox_app = typer.Typer(no_args_is_help=True, help="Both services on this machine, with data to try things on.")
+templates_app = typer.Typer(no_args_is_help=True, help="What the templates say, and whether they fit the services.")
+app.add_typer(sandbox_app, name="sandbox")
+app.add_typer(templates_app, name="templates")
+
+out_console = Console(soft_wrap=True)
+err_console = Console(stderr=True, soft_wrap=True)
+
+ProfileOption = Annotated[str, typer.Option("--profile", "-p", help="A profile of p2c.toml.")]
+CompanyOption = Annotated[str, typer.Option(help="F&O legal entity; default: the profile's.")]
+RunFolder = Annotated[Path, typer.Argument(help="The folder that `p2c run` printed.", metavar="DIR")]
+SandboxDir = Annotated[Path, typer.Option("--dir", envvar="P2C_SANDBOX_DIR", help="Folder of its data and addresses.")]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON on standard output.")]
+TaskNames = Annotated[list[str] | None, typer.Argument(help="See `p2c templates list`.", metavar="[TASK]...")]
+Notebooks = Annotated[bool, typer.Option("--notebooks/--no-notebooks", help="In notebooks that are kept, or without.")]
+Threshold = Annotated[int | None, typer.Option(min=0, help="Differing rows still called in step.")]
+Wrong = Annotated[list[str] | None, typer.Option(help="Set one thing up wrongly, for preflight; may be repeated.")]
+
+
+def main() -> None:
+    """Run the command line; an error of ours becomes a message on stderr and exit code 2."""
+    try:
+        app()
+    except P2CError as error:
+        err_console.print(f"[red]{type(error).__name__}[/red]: {escape(str(error))}", highlight=False)
+        sys.exit(2)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    out_console.print(installed_version("p2c"))
+
+
+@app.command()
+def run(
+    tasks: TaskNames = None,
+    all_: Annotated[bool, typer.Option("--all", help="Every task of every template.")] = False,
+    profile: ProfileOption = "",
+    company: CompanyOption = "",
+    out: Annotated[Path | None, typer.Option(help="The run's folder; default runs/<time>-<id>.")] = None,
+    notebooks: Notebooks = True,
+    jobs: Annotated[int, typer.Option(min=1, help="Notebooks at once.")] = 2,
+    timeout_s: Annotated[int, typer.Option(min=1, help="Longest time for one cell, seconds.")] = 3600,
+    lag_minutes: Annotated[int, typer.Option(min=0, help="How long a change may take to arrive.")] = 0,
+    threshold: Threshold = None,
+) -> None:
+    """Compare tasks of both systems: outcomes, reasons, report. Nothing is written to either system."""
+    from p2c_lib import execution
+    from p2c_lib.model import all_tasks, find_task, load_templates
+    from p2c_lib.notebook import profile_for
+
+    chosen = profile_for(profile, company)
+    if threshold is not None:
+        chosen = chosen.model_copy(update={"threshold": threshold})
+    templates = load_templates(chosen.overlays)
+    if bool(tasks) == all_:
+        raise ParameterError(
+            "name the tasks to run, or give --all; known: " + ", ".join(t.name for t in all_tasks(templates))
+        )
+    wanted = all_tasks(templates) if all_ else [find_task(name, templates) for name in dict.fromkeys(tasks or [])]
+    folder, facts = execution.run_tasks(
+        chosen,
+        wanted,
+        out,
+        notebooks=notebooks,
+        jobs=jobs,
+        timeout_s=timeout_s,
+        lag=timedelta(minutes=lag_minutes),
+        progress=_task_progress(),
+    )
+    _print_outcomes(facts)
+    out_console.print(f"report: {folder / 'report.html'}", highlight=False)
+    raise typer.Exit(facts["exit_code"])
+
+
+@app.command()
+def plan(folder: RunFolder, profile: ProfileOption = "") -> None:
+    """Say what a write would send for a run, and save it; nothing is sent."""
+    from p2c_lib import write
+    from p2c_lib.model import load_templates
+    from p2c_lib.run import open_clients
+
+    chosen = _profile_of(folder, profile)
+    with open_clients(chosen) as clients, err_console.status("planning"):
+        made = write.plan(folder, templates=load_templates(chosen.overlays), clients=clients)
+    _print_frame(write.plan_table(made))
+    out_console.print(f"plan {made.hash[:12]}: {folder / 'plan' / 'plan.parquet'}; nothing was sent", highlight=False)
+
+
+@app.command()
+def apply(
+    folder: RunFolder,
+    yes: Annotated[bool, typer.Option("--yes", help="Approve the saved plan as it stands and send it.")] = False,
+    by: Annotated[str, typer.Option(help="Who approves; default: the user of this machine.")] = "",
+    profile: ProfileOption = "",
+) -> None:
+    """Send a run's saved plan. Without --yes it is shown and nothing is sent."""
+    from p2c_lib import apply as applying
+    from p2c_lib import write
+    from p2c_lib.run import open_clients
+
+    saved = write.read_plan(folder)
+    _print_frame(write.plan_table(saved))
+    if not yes:
+        out_console.print("nothing was sent: give --yes to approve this plan and send it")
+        raise typer.Exit(0)
+    chosen = _profile_of(folder, profile)
+    write.approve(folder, by or _user())
+    with open_clients(chosen) as clients, _bar("sending") as progress:
+        bar = progress.add_task("sending", total=None)
+        done = applying.apply(
+            folder, chosen, clients, progress=lambda sent, total: progress.update(bar, completed=sent, total=total)
+        )
+    counts = applying.counts(done)
+    out_console.print(", ".join(f"{name}: {count}" for name, count in counts.items()), highlight=False)
+    raise typer.Exit(1 if counts["conflicts"] or counts["failed"] else 0)
+
+
+@app.command()
+def report(folder: RunFolder) -> None:
+    """Write a run's report anew from its files and print where it is."""
+    from p2c_lib.report import write_report
+
+    out_console.print(write_report(folder), highlight=False)
+
+
+@app.command()
+def preflight(profile: ProfileOption = "", company: CompanyOption = "", as_json: AsJson = False) -> None:
+    """Check that both systems are ready: versions, solution, settings, reference data, privileges, columns."""
+    from p2c_lib import preflight as preflights
+    from p2c_lib.model import load_templates
+    from p2c_lib.notebook import profile_for
+    from p2c_lib.run import open_clients
+
+    chosen = profile_for(profile, company)
+    with open_clients(chosen) as clients, err_console.status("checking both systems"):
+        checks = preflights.check(chosen, clients, load_templates(chosen.overlays))
+    frame = preflights.check_table(checks)
+    if as_json:
+        sys.stdout.write(json.dumps(frame.to_dicts(), indent=2) + "\n")
+    else:
+        _print_frame(frame)
+        out_console.print(preflights.verdict(checks), highlight=False)
+    raise typer.Exit(1 if any(check.status == "failed" for check in checks) else 0)
+
+
+@app.command()
+def demo() -> None:
+    """Start a sandbox with differences in it, run every task through its notebook, stop the sandbox."""
+    from p2c_lib import execution
+    from p2c_lib.model import all_tasks, load_templates
+    from p2c_lib.sandbox import lifecycle
+
+    out_console.print("starting both services with a small data set that has differences in it ...")
+    if lifecycle.status(DEMO_DIR)["running"]:
+        lifecycle.stop(DEMO_DIR)
+    started = lifecycle.start(DEMO_DIR, size="small", drift=True, detach=True)
+    out_console.print(f"Sales {started['sales_url']}, F&O {started['fno_url']}", highlight=False)
+    try:
+        chosen = Profile.model_validate(
+            {
+                "name": "sandbox",
+                "sales": {"url": started["sales_url"]},
+                "fno": {"url": started["fno_url"]},
+                "auth": {"kind": "sandbox"},
+            }
+        )
+        folder, facts = execution.run_tasks(chosen, all_tasks(load_templates()), None, progress=_task_progress())
+    finally:
+        lifecycle.stop(DEMO_DIR)
+    _print_outcomes(facts)
+    out_console.print(f"report: {folder / 'report.html'}", highlight=False)
+    raise typer.Exit(2 if facts["exit_code"] == 2 else 0)
+
+
+@templates_app.command("list")
+def templates_list(as_json: AsJson = False, profile: ProfileOption = "") -> None:
+    """List the templates and their tasks in the order they run."""
+    from p2c_lib.model import list_rows, load_templates
+
+    rows = list_rows(load_templates(_overlays(profile)))
+    if as_json:
+        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+    else:
+        _print_rows(rows)
+
+
+@templates_app.command("show")
+def templates_show(name: str, profile: ProfileOption = "") -> None:
+    """Show every field of a template: source, map, constants, how sure we are."""
+    from p2c_lib.model import describe, load_templates
+
+    templates = load_templates(_overlays(profile))
+    if name not in templates:
+        raise ParameterError(f"no template '{name}'; known: {', '.join(templates)}")
+    out_console.print(templates[name].title, style="bold")
+    _print_rows(describe(templates[name]))
+
+
+@templates_app.command("check")
+def templates_check(profile: ProfileOption = "", company: CompanyOption = "") -> None:
+    """Hold every template against the live metadata of both systems."""
+    from p2c_lib.model import all_tasks, load_templates
+    from p2c_lib.notebook import profile_for
+    from p2c_lib.run import open_clients, template_problems
+
+    chosen = profile_for(profile, company)
+    problems = 0
+    with open_clients(chosen) as clients:
+        for task in all_tasks(load_templates(chosen.overlays)):
+            found = template_problems(task, clients)
+            problems += len(found)
+            out_console.print(f"{task.name}: {'fits' if not found else f'{len(found)} problems'}", highlight=False)
+            for problem in found:
+                out_console.print(f"  {escape(problem)}", highlight=False)
+    raise typer.Exit(int(problems > 0))
+
+
+@sandbox_app.command("start")
+def sandbox_start(
+    folder: SandboxDir = SANDBOX_DIR,
+    size: Annotated[str | None, typer.Option(help="small (300 accounts), medium (20,000) or large (500,000).")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same data.")] = None,
+    drift: Annotated[bool, typer.Option("--drift", help="Put differences of every kind in.")] = False,
+    empty: Annotated[bool, typer.Option("--empty", help="Reference data only.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Leave both services running and come back.")] = False,
+    tls: Annotated[bool, typer.Option("--tls", help="Serve https with a throw-away certificate.")] = False,
+    wrong: Wrong = None,
+) -> None:
+    """Start both services; without --detach they run until Ctrl-C."""
+    from p2c_lib.sandbox import lifecycle
+
+    with err_console.status("making data and starting both services"):
+        started = lifecycle.start(
+            folder, size=size, seed=seed, drift=drift, empty=empty, detach=True, tls=tls, wrong=tuple(wrong or ())
+        )
+    _print_started(started)
+    if not detach:
+        out_console.print("Ctrl-C stops both")
+        lifecycle.wait(folder)
+
+
+@sandbox_app.command("stop")
+def sandbox_stop(folder: SandboxDir = SANDBOX_DIR) -> None:
+    """Stop both services; the data stays."""
+    from p2c_lib.sandbox import lifecycle
+
+    out_console.print("stopped" if lifecycle.stop(folder) else "no sandbox was running")
+
+
+@sandbox_app.command("status")
+def sandbox_status(folder: SandboxDir = SANDBOX_DIR, as_json: AsJson = False) -> None:
+    """Say whether the sandbox runs, where, and what data it holds."""
+    from p2c_lib.sandbox import lifecycle
+
+    facts = lifecycle.status(folder)
+    if as_json:
+        sys.stdout.write(json.dumps(facts, indent=2, default=str) + "\n")
+    else:
+        for name, value in facts.items():
+            out_console.print(f"{name}: {escape(str(value))}", highlight=False)
+    raise typer.Exit(0 if facts["running"] else 1)
+
+
+@sandbox_app.command("reset")
+def sandbox_reset(folder: SandboxDir = SANDBOX_DIR) -> None:
+    """Make the data anew as it was at the start."""
+    from p2c_lib.sandbox import lifecycle
+
+    lifecycle.reset(folder)
+    out_console.print("data made anew")
+
+
+def _print_started(started: dict[str, Any]) -> None:
+    for name in ("sales_url", "fno_url"):
+        out_console.print(f"{name}: {started[name]}", highlight=False)
+
+
+def _overlays(profile: str) -> tuple[Path, ...]:
+    """A named profile's overlay files; the templates can be looked at with no system in reach."""
+    return load_profile(profile).overlays if profile else ()
+
+
+def _profile_of(folder: Path, profile: str) -> Profile:
+    """The profile a run was made with, unless another is named."""
+    from p2c_lib.folder import read_run
+    from p2c_lib.notebook import profile_for
+
+    facts = read_run(folder)
+    return profile_for(profile or facts["profile"], facts["company"])
+
+
+def _user() -> str:
+    import getpass
+
+    return getpass.getuser()
+
+
+def _bar(label: str) -> Progress:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    return Progress(*columns, console=err_console, transient=True)
+
+
+def _task_progress() -> Progress:
+    return _bar("running")
+
+
+def _print_outcomes(facts: dict[str, Any]) -> None:
+    table = Table(title=None)
+    table.add_column("task")
+    for name in ("source_rows", "destination_rows", *ROW_OUTCOMES, "seconds"):
+        table.add_column(name.replace("_", " "), justify="right")
+    for task in facts["tasks"]:
+        if "error" in task:
+            err_console.print(f"[red]{escape(task['task'])} failed[/red]: {escape(task['error'])}", highlight=False)
+            continue
+        table.add_row(
+            task["task"],
+            *(f"{task[name]:,}" for name in ("source_rows", "destination_rows", *ROW_OUTCOMES)),
+            f"{task['seconds']:.1f}",
+        )
+    if table.row_count:
+        out_console.print(table)
+
+
+def _print_frame(frame: Any) -> None:
+    _print_rows(frame.to_dicts())
+
+
+def _print_rows(rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        out_console.print("nothing")
+        return
+    table = Table()
+    for name in rows[0]:
+        table.add_column(name.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*(escape("" if value is None else str(value)) for value in row.values()))
+    out_console.print(table)

@@ -1,0 +1,171 @@
+"""Tasks run in their notebooks through papermill, or in this process; ends with the run's folder complete."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from rich.progress import Progress
+
+from p2c_lib import folder as folders
+from p2c_lib import run as runs
+from p2c_lib.config import Profile
+from p2c_lib.datadocs import build_docs
+from p2c_lib.errors import P2CError, ParameterError
+from p2c_lib.model import Task
+from p2c_lib.report import write_report
+
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+START_TIMEOUT_S = 120
+
+
+def run_tasks(
+    profile: Profile,
+    tasks: Sequence[Task],
+    out: Path | None,
+    *,
+    notebooks: bool = True,
+    jobs: int = 2,
+    timeout_s: int = 3600,
+    lag: timedelta = timedelta(0),
+    progress: Progress | None = None,
+) -> tuple[Path, dict[str, Any]]:
+    """Run tasks and leave the run's folder complete: results, executed notebooks, Data Docs, report.
+
+    Args:
+        profile: Where the systems are; the notebooks load it again by its name.
+        tasks: What to run.
+        out: The run's folder; default a new one below ``runs``.
+        notebooks: Through ``notebooks/<entity>.ipynb``, or in this process without them.
+        jobs: Notebooks at once.
+        timeout_s: Longest time for one cell, seconds.
+        lag: How long a change may take to arrive.
+        progress: Shows how many tasks are done.
+
+    Returns:
+        The folder and what stands in its ``run.json``. A failed task is recorded there, not raised.
+    """
+    asked = {"tasks": [task.name for task in tasks], "notebooks": notebooks, "lag_minutes": lag.total_seconds() / 60}
+    folder = folders.create(out, profile, asked)
+    names = [task.name for task in tasks]
+    with progress or contextlib.nullcontext():
+        bar = progress.add_task("running", total=len(tasks) + 1) if progress else None
+
+        def done(label: str) -> None:
+            if progress and bar is not None:
+                progress.update(bar, advance=1, description=label)
+
+        if notebooks:
+            with ThreadPoolExecutor(jobs) as pool:
+                jobs_running = [pool.submit(_in_notebook, profile, task, folder, timeout_s, lag) for task in tasks]
+                for name, job in zip(names, jobs_running, strict=True):
+                    job.result()
+                    done(name)
+        else:
+            with runs.open_clients(profile) as clients:
+                for task in tasks:
+                    with contextlib.suppress(P2CError):  # recorded in the folder; the other tasks go on
+                        runs.execute_task(folder, task, clients, lag=lag)
+                    done(task.name)
+        facts = folders.finish(folder, names)
+        _docs(folder, names)
+        if notebooks and facts["exit_code"] != 2:
+            parameters = {"run": str(folder.resolve()), "profile": profile.name, "company": profile.fno.company}
+            execute_notebook("overview", folder / "notebooks" / "overview.ipynb", parameters, timeout_s)
+        write_report(folder)
+        done("report")
+    return folder, facts
+
+
+def notebook_of(task: Task) -> str:
+    """The notebook of a task: one an entity, named as the entity set in Sales."""
+    return task.source.entity if task.source.system == "sales" else task.destination.entity
+
+
+def _in_notebook(profile: Profile, task: Task, folder: Path, timeout_s: int, lag: timedelta) -> None:
+    parameters = {
+        "task": task.name,
+        "profile": profile.name,
+        "company": profile.fno.company,
+        "out": str(folder.resolve()),
+        "lag_minutes": int(lag.total_seconds() // 60),
+    }
+    try:
+        execute_notebook(notebook_of(task), folder / "notebooks" / f"{task.name}.ipynb", parameters, timeout_s)
+    except P2CError as error:
+        if not (folder / "tasks" / task.name / "summary.json").exists() or not _is_complete(folder, task):
+            folders.save_failure(folder, task.name, error)
+
+
+def _is_complete(folder: Path, task: Task) -> bool:
+    return (folder / "tasks" / task.name / "checks.json").exists()
+
+
+def execute_notebook(name: str, output: Path, parameters: dict[str, Any], timeout_s: int) -> None:
+    """Execute a notebook with checked parameters; the executed copy stands at ``output`` also when it fails.
+
+    Raises:
+        ParameterError: There is no such notebook, or it does not declare a parameter (papermill only warns).
+        P2CError: A cell failed, took too long, or the kernel died; with the cell's error in words.
+    """
+    import papermill
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+
+    path = NOTEBOOKS / f"{name}.ipynb"
+    if not path.exists():
+        raise ParameterError(f"no notebook {path}; run with --no-notebooks, or from a checkout that has them")
+    declared = papermill.inspect_notebook(str(path))
+    unknown = sorted(set(parameters) - set(declared))
+    if unknown:
+        raise ParameterError(f"{path.name} has no parameter {', '.join(unknown)}; known: {', '.join(declared)}")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    for attempt in (1, 2):
+        try:
+            with _quiet_kernels():
+                papermill.execute_notebook(
+                    str(path),
+                    str(output),
+                    parameters,
+                    kernel_name="python3",
+                    progress_bar=False,
+                    start_timeout=START_TIMEOUT_S,
+                    execution_timeout=timeout_s,
+                    cwd=str(Path.cwd()),
+                )
+            return
+        except papermill.PapermillExecutionError as error:
+            raise P2CError(f"{output.name}, cell {error.exec_count}: {error.ename}: {error.evalue}") from None
+        except CellTimeoutError:
+            raise P2CError(f"{output.name}: a cell ran longer than {timeout_s} s; give --timeout-s more") from None
+        except (DeadKernelError, RuntimeError) as error:
+            # a kernel now and then dies before its first answer (about 1 start in 80); nothing has run then
+            if attempt == 2 or "died" not in str(error).lower():
+                raise P2CError(f"{output.name}: the kernel died: {error}") from error
+
+
+@contextlib.contextmanager
+def _quiet_kernels() -> Iterator[None]:
+    """Keep kernels from loading the debugger, which warns about frozen modules on every start."""
+    before = os.environ.get("PYDEVD_DISABLE_FILE_VALIDATION")
+    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("PYDEVD_DISABLE_FILE_VALIDATION", None)
+
+
+def _docs(folder: Path, tasks: Sequence[str]) -> None:
+    """Build Data Docs over the validations that the tasks left; none, no docs."""
+    kept = [folder / "tasks" / task / "validation.json" for task in tasks]
+    results = [
+        result for path in kept if path.exists() for result in runs.read_validation(json.loads(path.read_text()))
+    ]
+    if results:
+        build_docs(results, folder / "docs")

@@ -1,0 +1,150 @@
+"""A run's folder: its files written, put together and read again.
+
+It holds ``run.json`` (who, when, counts), ``outcomes.parquet`` (everything not matched), ``unmapped.parquet``,
+``checks.json`` and, for each task, ``tasks/<task>/`` with the frames that a plan is made from.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from p2c_lib.config import Profile
+from p2c_lib.errors import P2CError, ParameterError
+from p2c_lib.explain import OUTCOME_COLUMNS
+from p2c_lib.pull import MONEY
+
+UNMAPPED_COLUMNS = pl.Schema(
+    {
+        "task": pl.String,
+        "field": pl.String,
+        "value": pl.String,
+        "rows": pl.UInt32,
+        "amount": MONEY,
+        "currency": pl.String,
+    }
+)
+
+
+def create(out: Path | None, profile: Profile, parameters: Mapping[str, Any]) -> Path:
+    """Make a run's folder with the head of its ``run.json``; an earlier run's files in it are replaced.
+
+    Args:
+        out: The folder; default ``runs/<time>-<id>``. A plan of an earlier run in it is kept beside the new one.
+        profile: Its name, addresses and company are recorded, no secrets.
+        parameters: What the run was asked for.
+
+    Raises:
+        ParameterError: The folder holds something that is not a run.
+    """
+    started = datetime.now(UTC)
+    run_id = f"{started:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+    folder = out or Path("runs") / run_id
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / "run.json").exists()):
+        raise ParameterError(f"{folder} is not empty and holds no run; name a new folder or one of an earlier run")
+    if (folder / "run.json").exists():
+        _clear(folder)
+    (folder / "tasks").mkdir(parents=True, exist_ok=True)
+    head = {
+        "run_id": run_id,
+        "started": started.isoformat(timespec="seconds"),
+        "profile": profile.name,
+        "company": profile.fno.company,
+        "sales_url": profile.sales.url,
+        "fno_url": profile.fno.url,
+        "threshold": profile.threshold,
+        "parameters": dict(parameters),
+        "versions": {"p2c": version("p2c"), "polars": pl.__version__, "python": platform.python_version()},
+        "tasks": [],
+    }
+    write_json(folder / "run.json", head)
+    return folder
+
+
+def _clear(folder: Path) -> None:
+    earlier = read_run(folder)["run_id"]
+    if (folder / "plan").exists():
+        (folder / "plan").rename(folder / f"plan-{earlier}")
+    for name in ("tasks", "docs", "notebooks"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in ("outcomes.parquet", "unmapped.parquet", "checks.json", "report.html"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def save_failure(folder: Path, task: str, error: P2CError) -> None:
+    """Record that a task did not come to its end, and why."""
+    place = folder / "tasks" / task
+    place.mkdir(parents=True, exist_ok=True)
+    write_json(place / "summary.json", {"task": task, "error": f"{type(error).__name__}: {error}"})
+
+
+def finish(folder: Path, tasks: Sequence[str]) -> dict[str, Any]:
+    """Put the results of the tasks together into the four files of the run's folder; give ``run.json``."""
+    run = read_run(folder)
+    outcomes, unmapped, checks, facts = [OUTCOME_COLUMNS.to_frame()], [UNMAPPED_COLUMNS.to_frame()], [], []
+    for task in tasks:
+        place = folder / "tasks" / task
+        if not (place / "summary.json").exists():
+            facts.append({"task": task, "error": "the task left no result; its executed notebook says why"})
+            continue
+        facts.append(json.loads((place / "summary.json").read_text("utf-8")))
+        if (place / "outcomes.parquet").exists():
+            outcomes.append(pl.read_parquet(place / "outcomes.parquet"))
+            unmapped.append(pl.read_parquet(place / "unmapped.parquet"))
+        if (place / "checks.json").exists():
+            checks.extend(json.loads((place / "checks.json").read_text("utf-8")))
+    pl.concat(outcomes).write_parquet(folder / "outcomes.parquet")
+    pl.concat(unmapped).write_parquet(folder / "unmapped.parquet")
+    write_json(folder / "checks.json", checks)
+    finished = datetime.now(UTC)
+    run |= {
+        "finished": finished.isoformat(timespec="seconds"),
+        "seconds": round((finished - datetime.fromisoformat(run["started"])).total_seconds(), 1),
+        "tasks": facts,
+    }
+    run["differing_rows"] = sum(differing_rows(task) for task in facts)
+    run["exit_code"] = exit_code(run)
+    write_json(folder / "run.json", run)
+    return run
+
+
+def differing_rows(facts: Mapping[str, Any]) -> int:
+    """Rows of a task that keep the systems from being in step; excluded rows do not."""
+    return sum(facts.get(outcome, 0) for outcome in ("mismatched", "missing", "extra", "blocked"))
+
+
+def exit_code(run: Mapping[str, Any]) -> int:
+    """0: in step; 1: more differing rows than the threshold; 2: a task failed."""
+    if any("error" in task for task in run["tasks"]):
+        return 2
+    return int(sum(differing_rows(task) for task in run["tasks"]) > run["threshold"])
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Read a run's ``run.json``.
+
+    Raises:
+        ParameterError: The folder holds no run.
+    """
+    path = folder / "run.json"
+    if not path.exists():
+        raise ParameterError(f"{folder} holds no run (no run.json); give the folder that `p2c run` printed")
+    facts: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return facts
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON that people can read; the file is whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".tmp")
+    draft.write_text(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n", "utf-8")
+    draft.replace(path)

@@ -1,0 +1,315 @@
+"""One execution: both sides of a task read, mapped, compared, explained, validated and saved in the run's folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from p2c_lib import mapping
+from p2c_lib.config import Profile
+from p2c_lib.connect import Client, Metadata, connect
+from p2c_lib.diff import FIELD_OUTCOMES, ROW_OUTCOMES, Outcomes, compare
+from p2c_lib.errors import P2CError, SchemaError
+from p2c_lib.explain import explain
+from p2c_lib.folder import UNMAPPED_COLUMNS, create, finish, save_failure, write_json
+from p2c_lib.model import Task, Template, check_against
+from p2c_lib.pull import MONEY, pull
+from p2c_lib.validate import SuiteResult, validate
+
+Progress = Callable[[str, int], None]
+"""Called with what is being read and how many rows have come so far."""
+
+
+@dataclass(frozen=True)
+class Sides:
+    """A task's rows as pulled.
+
+    Attributes:
+        source: Shape (n, c): the source columns the task names.
+        found: Shape (m, d): the destination columns, ``@odata.etag`` and the entity's own key.
+        parents: For each field with a parent, the values present at the destination (String).
+        read_at: When reading began, UTC.
+        seconds: How long reading took.
+    """
+
+    source: pl.DataFrame
+    found: pl.DataFrame
+    parents: dict[str, pl.Series]
+    read_at: datetime
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A task's comparison: mapped frames, outcomes, and the explained table (`OUTCOME_COLUMNS`)."""
+
+    expected: pl.DataFrame
+    found: pl.DataFrame
+    unmapped: pl.DataFrame
+    outcomes: Outcomes
+    table: pl.DataFrame
+    seconds: float
+
+
+@contextmanager
+def open_clients(profile: Profile) -> Iterator[dict[str, Client]]:
+    """Connect to both systems; closed on the way out."""
+    clients: dict[str, Client] = {}
+    try:
+        for system in ("sales", "fno"):
+            clients[system] = connect(profile, system)
+        yield clients
+    finally:
+        for client in clients.values():
+            client.close()
+
+
+def read_sides(task: Task, clients: Mapping[str, Client], progress: Progress | None = None) -> Sides:
+    """Pull both sides of a task, at the same time, after its template was held against the live metadata.
+
+    Raises:
+        SchemaError: The template names columns that a service does not have.
+        ConnectError: A service could not be read.
+    """
+    began, clock = datetime.now(UTC), time.perf_counter()
+    source_client, destination_client = clients[task.source.system], clients[task.destination.system]
+    check_template(task, clients)
+    note = progress or (lambda label, rows: None)
+
+    columns = mapping.source_columns(task)
+    changed = "modifiedon"
+    has_clock = changed in source_client.metadata().entities[task.source.entity].columns
+    if has_clock and changed not in columns:
+        columns = [*columns, changed]
+
+    def pull_source() -> pl.DataFrame:
+        label = f"{task.source.system} {task.source.entity}"
+        return pull(source_client, task.source.entity, columns, progress=lambda rows: note(label, rows))
+
+    def pull_found() -> pl.DataFrame:
+        label = f"{task.destination.system} {task.destination.entity}"
+        wanted = mapping.destination_columns(task)
+        return pull(destination_client, task.destination.entity, wanted, progress=lambda rows: note(label, rows))
+
+    def pull_parents() -> dict[str, pl.Series]:
+        return {
+            field.destination: pull(destination_client, field.parent.entity, [field.parent.column])[field.parent.column]
+            for field in task.fields
+            if field.parent
+        }
+
+    with ThreadPoolExecutor(3) as pool:
+        source, found, parents = (pool.submit(job) for job in (pull_source, pull_found, pull_parents))
+        return Sides(source.result(), found.result(), parents.result(), began, time.perf_counter() - clock)
+
+
+def check_template(task: Task, clients: Mapping[str, Client]) -> None:
+    """Raise `SchemaError` with every column of the task that the live services lack or type otherwise."""
+    problems = template_problems(task, clients)
+    if problems:
+        raise SchemaError(f"{task.name} does not fit the services: " + "; ".join(problems))
+
+
+def template_problems(task: Task, clients: Mapping[str, Client]) -> list[str]:
+    """Everything of a task that the live metadata of the two systems does not bear out."""
+    sides = []
+    for side in (task.source, task.destination):
+        entities = clients[side.system].metadata().entities
+        if side.entity not in entities:
+            return [f"{side.system} has no entity set '{side.entity}'; is its solution installed?"]
+        sides.append(entities[side.entity])
+    return check_against(task, *sides)
+
+
+def compare_sides(
+    task: Task, sides: Sides, metadata: Mapping[str, Metadata], *, lag: timedelta = timedelta(0)
+) -> Compared:
+    """Map, compare and explain what was pulled; pure but for the clock that times it."""
+    clock = time.perf_counter()
+    entity = metadata[task.destination.system].entities[task.destination.entity]
+    mapped = mapping.expected(sides.source, task, entity)
+    found = mapping.project(sides.found, task, entity)
+    excluded = mapping.filter_outcome(sides.source, task)
+    outcomes = compare(
+        mapped.rows,
+        found,
+        task,
+        excluded=excluded,
+        in_scope=_in_scope(sides.found, task),
+        unmapped=mapped.unmapped,
+        parents=sides.parents,
+    )
+    table = explain(outcomes, task, sides.source, at=sides.read_at, lag=lag)
+    unmapped = _unmapped(task, mapped, excluded)
+    return Compared(mapped.rows, found, unmapped, outcomes, table, time.perf_counter() - clock)
+
+
+def _in_scope(found: pl.DataFrame, task: Task) -> pl.Series:
+    conditions = [condition.expr() for condition in task.destination.scope]
+    if not conditions:
+        return pl.repeat(True, found.height, eager=True)
+    return found.select(pl.all_horizontal(conditions).alias("in_scope"))["in_scope"]
+
+
+def _unmapped(task: Task, mapped: mapping.Expected, excluded: pl.Series) -> pl.DataFrame:
+    """Values without an entry, with the rows and the money behind them; rows that do not flow are left out."""
+    rows = mapped.rows.select(
+        amount=pl.col(task.amount) if task.amount else pl.lit(None, MONEY),
+        currency=pl.col(task.currency) if task.currency else pl.lit(None, pl.String),
+        excluded=excluded,
+    ).with_row_index("row")
+    joined = mapped.unmapped.with_columns(pl.col("row").cast(pl.UInt32)).join(rows, on="row", how="left")
+    return (
+        joined.filter(pl.col("excluded").is_null())
+        .group_by("field", "value", "currency", maintain_order=True)
+        .agg(rows=pl.len(), amount=pl.col("amount").fill_null(0).sum())
+        .select(pl.lit(task.name).alias("task"), "field", "value", "rows", "amount", "currency")
+        .cast(dict(UNMAPPED_COLUMNS))
+        .sort("rows", "value", descending=[True, False])
+    )
+
+
+def summary(task: Task, sides: Sides, compared: Compared) -> dict[str, Any]:
+    """The task's line in ``run.json``: counts of rows by outcome, of fields by outcome, money at stake, seconds."""
+    outcomes = compared.outcomes
+    fields = dict(outcomes.cells["outcome"].value_counts().iter_rows())
+    differing = outcomes.rows.filter(pl.col("outcome").is_in(["mismatched", "missing", "extra", "blocked"]))
+    money = differing.group_by("currency").agg(pl.col("amount").sum()).filter(pl.col("amount") != 0).sort("currency")
+    return {
+        "task": task.name,
+        "template": task.template,
+        "source": f"{task.source.system} {task.source.entity}",
+        "destination": f"{task.destination.system} {task.destination.entity}",
+        "source_rows": outcomes.source_rows,
+        "destination_rows": outcomes.destination_rows,
+        **{outcome: outcomes.count(outcome) for outcome in ROW_OUTCOMES},
+        "out_of_scope": outcomes.out_of_scope,
+        "fields": {outcome: fields.get(outcome, 0) for outcome in FIELD_OUTCOMES},
+        "unmapped_values": compared.unmapped.height,
+        "amount_at_stake": {code or "": format(amount.normalize(), "f") for code, amount in money.iter_rows()},
+        "seconds": round(sides.seconds + compared.seconds, 3),
+        "seconds_reading": round(sides.seconds, 3),
+    }
+
+
+def save(folder: Path, task: Task, sides: Sides, compared: Compared) -> dict[str, Any]:
+    """Write a task's frames and its summary below ``tasks/<task>``; give the summary."""
+    place = folder / "tasks" / task.name
+    place.mkdir(parents=True, exist_ok=True)
+    found = sides.found.with_columns(compared.found.select(pl.exclude(sides.found.columns)).get_columns())
+    frames = {
+        "source": sides.source,
+        "expected": compared.expected,
+        "found": found.with_columns(compared.found.get_columns()),
+        "rows": compared.outcomes.rows,
+        "cells": compared.outcomes.cells,
+        "outcomes": compared.table,
+        "unmapped": compared.unmapped,
+    }
+    for name, frame in frames.items():
+        frame.write_parquet(place / f"{name}.parquet")
+    facts = summary(task, sides, compared)
+    write_json(place / "summary.json", facts)
+    return facts
+
+
+def validate_task(task: Task, sides: Sides, compared: Compared, suites: Path | None = None) -> list[SuiteResult]:
+    """Hold a task's source, expected and destination rows against their expectation suites.
+
+    Rows that the task leaves out, and destination rows that are none of its business, are not held against anything.
+
+    Raises:
+        ValidationFailed: An expectation could not be evaluated.
+    """
+    rows = compared.outcomes.rows
+    flowing = rows.filter(pl.col("outcome") != "excluded")["source_row"].drop_nulls().sort()
+    in_scope = rows["destination_row"].drop_nulls().sort()
+    frames = (
+        ("source", sides.source[flowing], list(task.key.values())),
+        ("expected", compared.expected[flowing], list(task.key)),
+        ("destination", compared.found[in_scope], list(task.key)),
+    )
+    return [validate(frame, f"{task.name}_{side}", key=key, folder=suites) for side, frame, key in frames]
+
+
+def save_checks(folder: Path, task: Task, results: Sequence[SuiteResult]) -> list[dict[str, Any]]:
+    """Write a task's ``checks.json``, and ``validation.json`` for the Data Docs; give the checks."""
+    checks = [result.to_dict() for result in results]
+    write_json(folder / "tasks" / task.name / "validation.json", [result.result for result in results])
+    write_json(folder / "tasks" / task.name / "checks.json", checks)
+    return checks
+
+
+def routes(source: pl.DataFrame, task: Task, templates: Mapping[str, Template]) -> pl.DataFrame:
+    """Where the rows of a source entity go, over all tasks that read it.
+
+    Returns:
+        Columns route (the destination's entity, or "not synchronised"), reason (the condition that keeps a row out of
+        this task, in words), rows.
+    """
+    siblings = [t for tpl in templates.values() for t in tpl.tasks if _same_entity(t, task)]
+    failed = {sibling.name: mapping.filter_outcome(source, sibling) for sibling in siblings}
+    words = {condition.name: condition.says for sibling in siblings for condition in sibling.filter}
+    route = pl.coalesce(
+        *[
+            pl.when(pl.col(sibling.name).is_null()).then(pl.lit(f"{sibling.destination.entity} ({sibling.name})"))
+            for sibling in siblings
+        ],
+        pl.lit("not synchronised"),
+    )
+    return (
+        pl.DataFrame(failed)
+        .select(route=route, reason=pl.col(task.name).replace_strict(words, default=None, return_dtype=pl.String))
+        .group_by("route", "reason")
+        .agg(rows=pl.len())
+        .sort("rows", "route", descending=[True, False])
+    )
+
+
+def _same_entity(one: Task, other: Task) -> bool:
+    return (one.source.system, one.source.entity) == (other.source.system, other.source.entity)
+
+
+def execute_task(
+    folder: Path, task: Task, clients: Mapping[str, Client], *, lag: timedelta, progress: Progress | None
+) -> None:
+    """Do a task from pull to saved result; a failure is recorded in the folder and raised."""
+    try:
+        sides = read_sides(task, clients, progress)
+        compared = compare_sides(task, sides, {s: c.metadata() for s, c in clients.items()}, lag=lag)
+        save(folder, task, sides, compared)
+        save_checks(folder, task, validate_task(task, sides, compared))
+    except P2CError as error:
+        save_failure(folder, task.name, error)
+        raise
+
+
+def execute(
+    profile: Profile,
+    tasks: Sequence[Task],
+    out: Path | None,
+    parameters: Mapping[str, Any],
+    *,
+    lag: timedelta = timedelta(0),
+    progress: Progress | None = None,
+) -> Path:
+    """Do tasks one after the other in this process; a failed one is recorded and the others go on.
+
+    Returns:
+        The run's folder, finished but without its report.
+    """
+    folder = create(out, profile, parameters)
+    with open_clients(profile) as clients:
+        for task in tasks:
+            with suppress(P2CError):  # recorded by execute_task; the other tasks still tell what they can
+                execute_task(folder, task, clients, lag=lag, progress=progress)
+    finish(folder, [task.name for task in tasks])
+    return folder
