@@ -272,8 +272,7 @@ def _cells(
     if pairs.is_empty():
         return _CELLS.to_frame()
     left, right = pairs["source_row"], pairs["destination_row"]
-    currency = source[task.currency].gather(left) if task.currency else pl.Series([None], dtype=pl.String)
-    found = list(_field_cells(source, destination, task, left, right, currency, unmapped))
+    found = list(_field_cells(source, destination, task, left, right, unmapped))
     if not found:
         return _CELLS.to_frame()
     cells = pl.concat(found)
@@ -289,21 +288,24 @@ def _field_cells(
     task: Task,
     left: pl.Series,
     right: pl.Series,
-    currency: pl.Series,
     unmapped: pl.DataFrame | None,
 ) -> Iterator[pl.DataFrame]:
     for field in task.fields:
         name = field.destination
         if name in task.key:
             continue
+        code = field.money if isinstance(field.money, str) else task.currency
         both = pl.DataFrame(
             {
                 "source_row": left,
                 "destination_row": right,
                 "expected": source[name].gather(left),
                 "found": destination[name].gather(right),
+                "currency": source[code].gather(left)
+                if code
+                else pl.repeat(None, left.len(), dtype=pl.String, eager=True),
             }
-        ).with_columns(currency=currency if currency.len() == left.len() else pl.lit(None, pl.String))
+        )
         unknown = pl.Series([], dtype=pl.UInt32)
         if unmapped is not None:
             unknown = unmapped.filter(pl.col("field") == name)["row"]
