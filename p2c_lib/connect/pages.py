@@ -108,7 +108,7 @@ def _fast(body: bytes, schema: Mapping[str, pl.DataType], wire: Mapping[str, pl.
     if not cut.startswith(b'{"@odata.etag"'):
         return None
     lines = cut.replace(_ROW, _SPLIT)
-    count = 1 + (len(lines) and cut.count(_ROW))
+    count = 1 + cut.count(_ROW)
     if _LONG.search(lines):
         names = b"|".join(re.escape(name.encode()) for name, kind in schema.items() if kind.is_decimal())
         if names:
@@ -123,7 +123,7 @@ def _fast(body: bytes, schema: Mapping[str, pl.DataType], wire: Mapping[str, pl.
 
 def _slow(body: bytes, schema: Mapping[str, pl.DataType], wire: Mapping[str, pl.DataType], where: str) -> pl.DataFrame:
     try:
-        said = json.loads(body, parse_float=str if not any(k == pl.Float64() for k in schema.values()) else Decimal)
+        said = json.loads(body, parse_float=Decimal)
         values = said["value"]
         if not isinstance(values, list) or not all(isinstance(row, dict) for row in values):
             raise TypeError("value is no list of objects")

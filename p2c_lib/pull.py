@@ -1,0 +1,308 @@
+"""An entity set to a frame, with the dtypes of the live metadata; several pages at once where the set is large."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from threading import Event, Lock
+
+import polars as pl
+
+from p2c_lib.connect.client import SALES_COUNT_CAP, Client
+from p2c_lib.connect.literals import literal
+from p2c_lib.connect.metadata import Entity, Lookup, near
+from p2c_lib.connect.pages import ETAG, MONEY, dtype, rows
+from p2c_lib.errors import SchemaError
+
+__all__ = ["ETAG", "MONEY", "pull"]
+
+Progress = Callable[[int], None]
+
+_NO_DATE = datetime(1900, 1, 1, tzinfo=UTC)
+_TARGET = re.compile(r"\.(\w+)\(([\w@.]+)\)")
+
+
+def pull(
+    client: Client,
+    entity: str,
+    columns: Sequence[str],
+    *,
+    filter: str | None = None,
+    progress: Progress | None = None,
+) -> pl.DataFrame:
+    """Read rows of an entity set.
+
+    Args:
+        client: Of the system to read; on F&O only rows of its company are read.
+        entity: Name of the set, e.g. ``accounts``.
+        columns: Properties, lookup columns (``_x_value``), or paths over a lookup:
+            ``transactioncurrencyid.isocurrencycode``, or by the target that is set:
+            ``parentcustomerid.Account(accountnumber).Contact(msdynce_contactnumber)``.
+        filter: OData filter in the service's own words.
+        progress: Called with the rows read so far, from any thread, never two at a time.
+
+    Returns:
+        A row a row of the set. Columns: the entity's key and ``@odata.etag``, then those asked for, each under the
+        name asked for. Texts, Guids and enums are String, decimals `MONEY`, moments Datetime("us", "UTC"). F&O's
+        ``""`` and 1900-01-01 are null: that is how X++ writes nothing.
+
+    Raises:
+        SchemaError: A column or path does not exist (the message names near matches), or a value does not fit it.
+        ConnectError: Or a child of it.
+    """
+    known = client.entity(entity)
+    paths = [_path(client, known, name) for name in dict.fromkeys(columns) if "." in name and name != ETAG]
+    plain = [name for name in columns if "." not in name]
+    wanted = list(dict.fromkeys([*known.key, *plain, *(lookup.column for path in paths for lookup in path.lookups)]))
+    schema = {**{name: _dtype(known, name) for name in wanted}, ETAG: pl.String()}
+    frame = _read(client, known, schema, _and(client.company_filter(known), filter), progress)
+    for path in paths:
+        frame = _resolve(client, frame, path)
+    return frame.select(dict.fromkeys([*known.key, ETAG, *columns]))
+
+
+def _dtype(known: Entity, name: str) -> pl.DataType:
+    try:
+        return dtype(known.column(name))
+    except SchemaError as error:
+        nav = next(
+            (lookup for lookup in known.lookups if lookup.nav == name or lookup.column == f"_{name}_value"), None
+        )
+        hint = f"; it is a lookup: read {nav.column}, or {name}.<column of {nav.target}>" if nav else ""
+        raise SchemaError(f"{error}{hint}") from None
+
+
+def _and(*filters: str | None) -> str | None:
+    parts = [part for part in filters if part]
+    return parts[0] if len(parts) == 1 else " and ".join(f"({part})" for part in parts) or None
+
+
+# --- paths over lookups -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Path:
+    """A column of another set: the lookups that lead there (one a target) and the column to take from each."""
+
+    name: str
+    lookups: tuple[Lookup, ...]
+    columns: tuple[str, ...]
+
+
+def _path(client: Client, known: Entity, name: str) -> _Path:
+    head, _, tail = name.partition(".")
+    found = [lookup for lookup in known.lookups if lookup.column == f"_{head}_value"]
+    found = found or [lookup for lookup in known.lookups if lookup.nav.lower() == head.lower()]
+    if not found:
+        heads = {lookup.column[1:-6] for lookup in known.lookups}
+        raise SchemaError(f"{known.name}: '{name}': no lookup '{head}'{near(head, heads)}")
+    chosen: list[tuple[Lookup, str]] = []
+    targets = _TARGET.findall(f".{tail}") if "(" in tail else []
+    if targets and "".join(f".{kind}({column})" for kind, column in targets) != f".{tail}":
+        raise SchemaError(f"{known.name}: '{name}': write lookup.Target(column).Other(column)")
+    for kind, column in targets:
+        match = [lookup for lookup in found if lookup.target_type.lower() == kind.lower()]
+        if not match:
+            kinds = ", ".join(sorted(lookup.target_type for lookup in found))
+            raise SchemaError(f"{known.name}: '{name}': {head} does not lead to {kind}; it leads to {kinds}")
+        chosen.append((match[0], column))
+    if not targets:
+        if len(found) > 1:
+            forms = ".".join(f"{lookup.target_type}(column)" for lookup in found)
+            raise SchemaError(f"{known.name}: '{name}': {head} leads to several sets; write {head}.{forms}")
+        chosen.append((found[0], tail))
+    for lookup, column in chosen:
+        if "." in column:
+            _path(client, client.entity(lookup.target), column)
+        else:
+            client.entity(lookup.target).column(column)
+    return _Path(name, tuple(lookup for lookup, _ in chosen), tuple(column for _, column in chosen))
+
+
+def _resolve(client: Client, frame: pl.DataFrame, path: _Path) -> pl.DataFrame:
+    """Join the referenced sets; a row that leads nowhere gets null."""
+    values: list[pl.Series] = []
+    for lookup, column in zip(path.lookups, path.columns, strict=True):
+        names = _referenced(client, lookup, column)
+        joined = frame.select(pl.col(lookup.column)).join(
+            names, left_on=lookup.column, right_on="id", how="left", maintain_order="left", validate="m:1"
+        )
+        values.append(joined["value"])
+    merged = pl.select(pl.coalesce(values)).to_series() if len(values) > 1 else values[0]
+    return frame.with_columns(merged.alias(path.name))
+
+
+def _referenced(client: Client, lookup: Lookup, column: str) -> pl.DataFrame:
+    """Two columns, ``id`` and ``value``, of a referenced set; read once in the life of the client."""
+    place = ("referenced", lookup.target, lookup.target_key, column)
+    if place not in client.cache:
+        key = lookup.target_key or client.entity(lookup.target).key[0]
+        frame = pull(client, lookup.target, [key, column])
+        client.cache[place] = frame.select(pl.col(key).alias("id"), pl.col(column).alias("value"))
+    found: pl.DataFrame = client.cache[place]
+    return found
+
+
+# --- reading ------------------------------------------------------------------------------------------------------
+
+
+class _Tally:
+    """Rows so far over all chains."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+        self._rows = 0
+        self._lock = Lock()
+
+    def add(self, count: int) -> None:
+        with self._lock:
+            self._rows += count
+            if self._progress is not None:
+                self._progress(self._rows)
+
+
+def _read(
+    client: Client, known: Entity, schema: dict[str, pl.DataType], filter: str | None, progress: Progress | None
+) -> pl.DataFrame:
+    tally = _Tally(progress)
+    parts = _parts(client, known, filter)
+    is_over = Event()
+
+    def chain(part: str | None) -> pl.DataFrame:
+        select = [name for name in schema if name != ETAG]
+        frames: list[pl.DataFrame] = []
+        for body in client.pages(known.name, select=select, filter=_and(filter, part)):
+            frame = rows(body, schema, f"{client.system} {known.name}")
+            tally.add(frame.height)
+            frames.append(frame)
+            if is_over.is_set():
+                break
+        return pl.concat(frames, rechunk=False)
+
+    if len(parts) == 1:
+        frames = [chain(parts[0])]
+    else:
+        with ThreadPoolExecutor(client.limits.parallel, thread_name_prefix=f"pull-{known.name}") as pool:
+            waiting = [pool.submit(chain, part) for part in parts]
+            try:
+                done, pending = wait(waiting, return_when=FIRST_EXCEPTION)
+            finally:
+                # One chain failed, or the user interrupted: the others end at their next page. All done: no effect.
+                is_over.set()
+                for future in waiting:
+                    future.cancel()
+            frames = [future.result() for future in (done if pending else waiting)]
+    frame = pl.concat(frames)
+    if known.key and frame.height:
+        # While others write, a row may move to a page still to come and be read twice. It is one row.
+        frame = frame.unique(subset=list(known.key), keep="last", maintain_order=True)
+    return _without_nothings(frame) if client.system == "fno" else frame
+
+
+def _without_nothings(frame: pl.DataFrame) -> pl.DataFrame:
+    """X++ knows no null: an empty text or 1 January 1900 stands for it."""
+    moments = pl.selectors.datetime()
+    return frame.with_columns(
+        pl.when(pl.selectors.string() != "").then(pl.selectors.string()),
+        pl.when(moments.dt.date() != _NO_DATE.date()).then(moments),
+    )
+
+
+# --- parts to read side by side -----------------------------------------------------------------------------------
+
+
+def _parts(client: Client, known: Entity, filter: str | None) -> list[str | None]:
+    """Filters that split the rows into parts, each row in exactly one; ``[None]`` when splitting is not worth it."""
+    if client.limits.parallel < 2 or not known.key:
+        return [None]
+    count = client.count_capped(known.name, filter)
+    if count <= 2 * client.page_rows and not (client.system == "sales" and count >= SALES_COUNT_CAP):
+        return [None]
+    if client.system == "fno":
+        return _key_ranges(client, known, filter, count)
+    return _time_ranges(client, known, filter)
+
+
+def _key_ranges(client: Client, known: Entity, filter: str | None, count: int) -> list[str | None]:
+    """Ranges of the key's first column beside the company, their bounds looked up at even distances."""
+    column = next((name for name in known.key if name != "dataAreaId"), None)
+    if column is None:
+        return [None]
+    edm_type = known.columns[column].edm_type
+    if known.columns[column].enum or edm_type not in ("Edm.String", "Edm.Int32", "Edm.Int64"):
+        return [None]  # enums know no order in filters
+    number = min(client.limits.parallel, -(-count // client.page_rows))
+    base = {"$select": column, "$orderby": ",".join(known.key), "$top": "1", **client.dialect.params}
+    if filter:
+        base["$filter"] = filter
+
+    def bound(place: int) -> str | None:
+        found = client.get(known.name, {**base, "$skip": str(place)})["value"]
+        value = found[0][column] if found else None
+        # A star would be taken for a wildcard, an empty text for null.
+        return None if value in (None, "") or "*" in str(value) else literal(value, edm_type)
+
+    with ThreadPoolExecutor(client.limits.parallel) as pool:
+        bounds = [text for text in pool.map(bound, [count * i // number for i in range(1, number)]) if text]
+    return list(_between(column, list(dict.fromkeys(bounds))))
+
+
+def _between(column: str, bounds: Sequence[str]) -> Iterator[str | None]:
+    """Half-open ranges that leave nothing out: the first has no lower bound, the last no upper one."""
+    if not bounds:
+        yield None
+        return
+    yield f"{column} lt {bounds[0]}"
+    for low, high in pairwise(bounds):
+        yield f"{column} ge {low} and {column} lt {high}"
+    yield f"{column} ge {bounds[-1]}"
+
+
+def _time_ranges(client: Client, known: Entity, filter: str | None) -> list[str | None]:
+    """Ranges of ``createdon``, halved where they hold many rows; Dataverse has no $skip to look up bounds with."""
+    column = known.columns.get("createdon")
+    if column is None or column.edm_type != "Edm.DateTimeOffset":
+        return [None]
+    edges = []
+    for order in ("asc", "desc"):
+        params = {"$select": "createdon", "$orderby": f"createdon {order}", "$top": "1"}
+        params["$filter"] = _and(filter, "createdon ne null") or ""
+        found = client.get(known.name, params)["value"]
+        if not found:
+            return [None]
+        edges.append(datetime.fromisoformat(found[0]["createdon"]))
+    bounds = _bounds(client, known, filter, edges[0], edges[1])
+    nulls = ["createdon eq null"] if column.nullable else []
+    return [*_between("createdon", [literal(moment, column.edm_type) for moment in bounds]), *(nulls if bounds else [])]
+
+
+def _bounds(client: Client, known: Entity, filter: str | None, first: datetime, last: datetime) -> list[datetime]:
+    """Moments between which about a page of rows was created, as far as counts of at most 5,000 tell."""
+    second = timedelta(seconds=1)
+    wanted = 4 * client.limits.parallel
+
+    def split(low: datetime, high: datetime, number: int) -> list[datetime]:
+        steps = {low + (high - low) * i / number for i in range(1, number)}
+        return sorted(step.replace(microsecond=0) for step in steps if low < step.replace(microsecond=0) < high)
+
+    def is_full(span: tuple[datetime, datetime]) -> bool:
+        low, high = (literal(moment, "Edm.DateTimeOffset") for moment in span)
+        within = _and(filter, f"createdon ge {low} and createdon lt {high}")
+        return client.count_capped(known.name, within) >= SALES_COUNT_CAP
+
+    bounds = split(first, last + second, client.limits.parallel)
+    with ThreadPoolExecutor(client.limits.parallel) as pool:
+        fresh = list(zip([first, *bounds], [*bounds, last + second], strict=True))
+        while fresh and len(bounds) < wanted:
+            # Rows of a bulk load stand close together in time: look closer where it is crowded.
+            full = [span for span, crowded in zip(fresh, pool.map(is_full, fresh), strict=True) if crowded]
+            fresh = []
+            for low, high in full:
+                inner = split(low, high, 4)
+                bounds += inner
+                fresh += list(zip([low, *inner], [*inner, high], strict=True)) if inner else []
+    return sorted(set(bounds))
