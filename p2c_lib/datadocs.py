@@ -8,12 +8,12 @@ import re
 import shutil
 import tempfile
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from p2c_lib.errors import ParameterError
-from p2c_lib.validate import SuiteResult, great_expectations
+from p2c_lib.validate import Check, SuiteResult, great_expectations
 
 __all__ = ["build_docs"]
 
@@ -31,12 +31,14 @@ _VENDORED: Final = (
     ("/bootstrap.min.", "bootstrap.min"),
 )
 _LOGO: Final = "logo-long.png"
+_SHOWN_KEYS: Final = 10
 _KEPT_IMAGES: Final = frozenset({_LOGO, "favicon.ico"})
 _OURS: Final = ("expectations", "validations", "static", "index.html")
 
 _SCRIPT: Final = re.compile(r"<script\b[^>]*\bsrc=[\"'](?P<url>(?:https?:)?//[^\"']*)[\"'][^>]*>\s*</script>", re.I)
 _LINK: Final = re.compile(r"<link\b[^>]*\bhref=[\"'](?P<url>(?:https?:)?//[^\"']*)[\"'][^>]*>", re.I)
 _IMAGE: Final = re.compile(r"(?P<before><img\b[^>]*\bsrc=[\"'])(?:https?:)?//[^\"']*(?P<after>[\"'])", re.I)
+_ICON: Final = re.compile(r"(?P<before><link\b[^>]*\bhref=[\"'])[./]*static/images/favicon\.ico", re.I)
 _FOOTER: Final = re.compile(r"<footer>.*?newsletter.*?</footer>", re.I | re.S)
 
 
@@ -92,9 +94,12 @@ def _render(results: Sequence[SuiteResult], site: Path) -> None:
             "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
         }
     }
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     for number, result in enumerate(results):
         kept = _escaped(copy.deepcopy(dict(result.result or {})))
+        for entry, check in zip(kept["results"], result.checks, strict=True):
+            entry["expectation_config"]["description"] = _described(check)
+        run = RunIdentifier(run_name=f"{number + 1:02d}-{result.suite}", run_time=now)
         entries = [
             ExpectationValidationResult(
                 success=entry["success"],
@@ -108,19 +113,33 @@ def _render(results: Sequence[SuiteResult], site: Path) -> None:
         suite = gx.ExpectationSuite(name=result.suite, expectations=[e["expectation_config"] for e in kept["results"]])
         context.suites.add_or_update(suite)
         answer = ExpectationSuiteValidationResult(
-            success=kept["success"],
+            success=result.success,
             results=entries,
             suite_name=result.suite,
             statistics=kept["statistics"],
-            meta=kept["meta"],
+            meta={**kept["meta"], "run_id": run, "batch_spec": {"data_asset_name": f"{result.rows} rows"}},
         )
         identifier = ValidationResultIdentifier(
             expectation_suite_identifier=ExpectationSuiteIdentifier(result.suite),
-            run_id=RunIdentifier(run_name=f"p2c-{number}", run_time=now),
+            run_id=run,
             batch_identifier=result.suite,
         )
         context.validation_results_store.set(identifier, answer)
     context.build_data_docs()
+
+
+def _described(check: Check) -> str:
+    """Say what an expectation is, how grave it is and whom it hit, in place of the rule in technical terms."""
+    text = f"{check.says} ({check.severity})"
+    if check.failing_keys:
+        more = ", ..." if check.unexpected_count > len(check.failing_keys[:_SHOWN_KEYS]) else ""
+        text += f" Keys: {', '.join(check.failing_keys[:_SHOWN_KEYS])}{more}"
+    return _escape(text)
+
+
+def _escape(text: str) -> str:
+    # A dollar would start the name of a placeholder in the pages' own templates.
+    return html.escape(text).replace("$", "&#36;")
 
 
 def _escaped(value: Any) -> Any:
@@ -129,7 +148,7 @@ def _escaped(value: Any) -> Any:
         return {name: _escaped(part) for name, part in value.items()}
     if isinstance(value, list):
         return [_escaped(part) for part in value]
-    return html.escape(value) if isinstance(value, str) else value
+    return _escape(value) if isinstance(value, str) else value
 
 
 def _take_offline(site: Path) -> None:
@@ -162,6 +181,8 @@ def _offline(text: str, static: str) -> str:
     text = _LINK.sub(link, _SCRIPT.sub(script, text))
     # The logo's address would tell a host which project is being looked at.
     text = _IMAGE.sub(rf"\g<before>{static}images/{_LOGO}\g<after>", text)
+    # Great Expectations' own address of the icon is one folder short.
+    text = _ICON.sub(rf"\g<before>{static}images/favicon.ico", text)
     return _FOOTER.sub("", text).replace("(prefers-color-scheme: dark)", "not all")
 
 

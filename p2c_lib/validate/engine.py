@@ -8,160 +8,26 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
 from p2c_lib.errors import SchemaError, ValidationFailed
+from p2c_lib.validate.results import Check, SuiteResult, plain
+from p2c_lib.validate.suites import SEVERITIES, columns_of, load_suite
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["EXPECTATIONS", "Check", "SuiteResult", "load_suite", "suite_names", "validate"]
+__all__ = ["great_expectations", "validate"]
 
-EXPECTATIONS: Final = Path(__file__).resolve().parent.parent / "expectations"
 MAX_KEYS: Final = 1000
-SEVERITIES: Final = ("critical", "warning", "info")
-DIMENSIONS: Final = ("complete", "unique", "valid", "consistent", "timely")
-
 _POSITION: Final = "p2c_position"
 # Great Expectations keeps the current project in a module global: one validation at a time.
 _LOCK: Final = threading.Lock()
 # As long as the rows that failed; the keys say the same, and a report wants neither a million times.
 _BULKY: Final = ("unexpected_list", "unexpected_index_list", "unexpected_index_query", "partial_unexpected_index_list")
-
-
-@dataclass(frozen=True)
-class Check:
-    """What one expectation found.
-
-    `unexpected_count` counts all rows that failed; `failing_keys` names the first 1,000 distinct ones, in the order
-    of the frame, a key of several columns joined with ``|`` and a null as the empty text. A check of a whole table
-    or column (row count, maximum) has no failing rows; what it saw is in `observed`.
-    `unexpected_percent` is of the rows that were looked at: those not null, unless the check is about nulls.
-    """
-
-    expectation: str
-    column: str | None
-    kwargs: Mapping[str, Any]
-    success: bool
-    unexpected_count: int
-    unexpected_percent: float
-    failing_keys: tuple[str, ...]
-    severity: str
-    meta: Mapping[str, Any]
-    observed: Any = None
-
-    @property
-    def says(self) -> str:
-        """The expectation in plain words, as the suite's author put them."""
-        return str(self.meta.get("says") or self.expectation)
-
-    @property
-    def dimension(self) -> str:
-        """What quality the check is about: complete, unique, valid, consistent or timely."""
-        return str(self.meta.get("dimension", "valid"))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the check as values that `json.dumps` takes.
-
-        Returns:
-            The fields of the check, with `says` and `dimension` beside them.
-        """
-        return {
-            "expectation": self.expectation,
-            "column": self.column,
-            "says": self.says,
-            "severity": self.severity,
-            "dimension": self.dimension,
-            "success": self.success,
-            "unexpected_count": self.unexpected_count,
-            "unexpected_percent": self.unexpected_percent,
-            "observed": _plain(self.observed),
-            "failing_keys": list(self.failing_keys),
-            "kwargs": _plain(dict(self.kwargs)),
-            "meta": _plain(dict(self.meta)),
-        }
-
-
-@dataclass(frozen=True)
-class SuiteResult:
-    """What a suite found in a frame.
-
-    `success` is true when no critical check failed; a failed warning is in `checks` and does not make a run fail.
-    `statistics` counts checks (`evaluated`, `passed`, `failed`, and failed by severity) and distinct `failing_rows`.
-    `result` is Great Expectations' own answer as plain JSON values, without the lists that are as long as the rows
-    that failed; `build_docs` reads it.
-    """
-
-    suite: str
-    rows: int
-    checks: tuple[Check, ...]
-    success: bool
-    statistics: Mapping[str, int]
-    result: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
-
-    @property
-    def failed(self) -> tuple[Check, ...]:
-        """The checks that failed, critical ones first, in the order of the suite."""
-        return tuple(sorted((c for c in self.checks if not c.success), key=lambda c: SEVERITIES.index(c.severity)))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the result as values that `json.dumps` takes, as they stand in ``checks.json``.
-
-        Returns:
-            `suite`, `rows`, `success`, `statistics` and `checks`; not `result`.
-        """
-        return {
-            "suite": self.suite,
-            "rows": self.rows,
-            "success": self.success,
-            "statistics": dict(self.statistics),
-            "checks": [check.to_dict() for check in self.checks],
-        }
-
-
-def suite_names(folder: Path | None = None) -> list[str]:
-    """List the suites of a folder.
-
-    Args:
-        folder: Where the suites are; the checkout's ``expectations`` when None.
-
-    Returns:
-        Names without ``.json``, sorted; empty when there is no such folder.
-    """
-    return sorted(path.stem for path in (folder or EXPECTATIONS).glob("*.json"))
-
-
-def load_suite(suite: str | Path, folder: Path | None = None) -> dict[str, Any]:
-    """Read a suite and check its form.
-
-    Args:
-        suite: A name such as ``accounts_source``, or the path of a JSON file.
-        folder: Where named suites are; the checkout's ``expectations`` when None.
-
-    Returns:
-        ``name``, ``meta`` and ``expectations``, as `great_expectations.ExpectationSuite` takes them.
-
-    Raises:
-        ValidationFailed: There is no such suite, it is no JSON, or its form is wrong; all problems in one message.
-    """
-    folder = folder or EXPECTATIONS
-    path = suite if isinstance(suite, Path) else folder / f"{suite}.json"
-    try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        known = ", ".join(suite_names(path.parent)) or "none"
-        raise ValidationFailed(f"no suite {path.stem!r} in {path.parent}; known: {known}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValidationFailed(f"{path.name}: not a JSON file: {error}") from error
-    problems = _problems(loaded)
-    if problems:
-        raise ValidationFailed("\n".join(f"{path.name}: {problem}" for problem in problems))
-    return {"meta": {}, **loaded, "name": loaded.get("name") or path.stem}
 
 
 def validate(
@@ -216,7 +82,11 @@ def validate(
 
 
 def great_expectations() -> Any:
-    """Import Great Expectations, which takes some seconds: at first use only."""
+    """Import Great Expectations, at first use only: it takes some seconds.
+
+    Returns:
+        The module.
+    """
     if "great_expectations" in sys.modules:
         return sys.modules["great_expectations"]
     # jsonschema would build a grammar for IRI formats, which nothing here uses: a third of the import's time.
@@ -233,49 +103,20 @@ def great_expectations() -> Any:
     return gx
 
 
-def _problems(suite: Any) -> list[str]:
-    """Say what is wrong with the form of a suite."""
-    if not isinstance(suite, dict) or not isinstance(suite.get("expectations"), list):
-        return ["a suite is an object with a list named expectations"]
-    problems = []
-    if "." in str(suite.get("name", "")) or "/" in str(suite.get("name", "")):
-        problems.append(f"name: {suite['name']!r} names a page of the documentation: no dot or slash")
-    for number, entry in enumerate(suite["expectations"]):
-        at = f"expectations[{number}]"
-        if not isinstance(entry, dict) or not isinstance(entry.get("type"), str):
-            problems.append(f"{at}: an expectation is an object with a type")
-            continue
-        if not isinstance(entry.get("kwargs", {}), dict) or not isinstance(entry.get("meta") or {}, dict):
-            problems.append(f"{at}: kwargs and meta are objects")
-            continue
-        for name, allowed in (("severity", SEVERITIES), ("dimension", DIMENSIONS)):
-            value = (entry.get("meta") or {}).get(name, allowed[0])
-            if value not in allowed:
-                problems.append(f"{at}.meta.{name}: {value!r}; known: {', '.join(allowed)}")
-    return problems
-
-
-def _columns_of(entry: Mapping[str, Any]) -> list[str]:
-    """Name the columns that an expectation is about."""
-    kwargs = entry.get("kwargs", {})
-    single = [kwargs[name] for name in ("column", "column_A", "column_B") if name in kwargs]
-    return [*single, *kwargs.get("column_list", ())]
-
-
 def _columns_used(suite: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
     """Name the columns of a frame that a suite needs; all of them where it asks what columns there are."""
     entries = suite["expectations"]
     if any(entry["type"].startswith("expect_table_column") for entry in entries):
         return list(columns)
-    named = {column for entry in entries for column in _columns_of(entry)}
+    named = {column for entry in entries for column in columns_of(entry["kwargs"])}
     # A condition that narrows the rows names its columns somewhere inside: a column too many does no harm.
-    conditions = json.dumps([entry.get("kwargs", {}).get("row_condition") for entry in entries], ensure_ascii=False)
+    conditions = json.dumps([entry["kwargs"].get("row_condition") for entry in entries], ensure_ascii=False)
     return [column for column in columns if column in named or column in conditions]
 
 
 def _require_columns(frame: pl.DataFrame, suite: Mapping[str, Any], key: Sequence[str]) -> None:
     """Refuse a suite or key that names columns which the frame lacks, all of them in one message."""
-    wanted = [(column, entry["type"]) for entry in suite["expectations"] for column in _columns_of(entry)]
+    wanted = [(column, entry["type"]) for entry in suite["expectations"] for column in columns_of(entry["kwargs"])]
     wanted += [(column, "the key") for column in key]
     lacking: dict[str, list[str]] = {}
     for column, user in wanted:
@@ -319,9 +160,7 @@ def _run(gx: Any, suite: Mapping[str, Any], rows: pd.DataFrame) -> Any:
     expectations = [
         {
             **entry,
-            # The author's words head the entry in the documentation.
-            "description": entry.get("description") or (entry.get("meta") or {}).get("says"),
-            "meta": {**(entry.get("meta") or {}), _POSITION: number},
+            "meta": {**entry.get("meta", {}), _POSITION: number},
         }
         for number, entry in enumerate(suite["expectations"])
     ]
@@ -348,7 +187,7 @@ def _refuse_raised(entries: Iterable[Any], suite: str) -> None:
         causes = [str(record.get("exception_message")) for record in records if record.get("raised_exception")]
         if causes:
             config = entry.expectation_config
-            about = ", ".join(_columns_of({"kwargs": config.kwargs})) or "the table"
+            about = ", ".join(columns_of(config.kwargs)) or "the table"
             lines.append(f"{suite}: {config.type} on {about} could not be worked out: {'; '.join(causes)}")
     if lines:
         raise ValidationFailed("\n".join(lines))
@@ -365,7 +204,7 @@ def _keys(frame: pl.DataFrame, rows: pl.Series, key: Sequence[str]) -> tuple[str
 def _check(entry: Any, failing_keys: tuple[str, ...]) -> Check:
     """Make a check of Great Expectations' answer to one expectation."""
     config, found = entry.expectation_config, entry.result
-    columns = _columns_of({"kwargs": config.kwargs})
+    columns = columns_of(config.kwargs)
     meta = dict(config.meta or {})
     return Check(
         expectation=config.type,
@@ -396,22 +235,7 @@ def _statistics(checks: Sequence[Check], failing_rows: int) -> dict[str, int]:
 def _kept(answer: Any, entries: list[Any]) -> dict[str, Any]:
     """Give the answer as JSON values, in the order of the suite and without its bulky lists."""
     for entry in entries:
-        entry.result = {name: _plain(value) for name, value in entry.result.items() if name not in _BULKY}
+        entry.result = {name: plain(value) for name, value in entry.result.items() if name not in _BULKY}
     answer.results = entries
     kept: dict[str, Any] = answer.to_json_dict()
     return kept
-
-
-def _plain(value: Any) -> Any:
-    """Make a value fit for JSON; a decimal becomes its digits, as a float would not hold them."""
-    if isinstance(value, Mapping):
-        return {str(name): _plain(part) for name, part in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(part) for part in value]
-    if isinstance(value, Decimal):
-        return f"{value:f}".rstrip("0").rstrip(".") if "." in f"{value:f}" else f"{value:f}"
-    if value is None or isinstance(value, str | bool | int | float):
-        return None if value != value else value
-    if hasattr(value, "item"):  # a numpy scalar
-        return _plain(value.item())
-    return str(value)
