@@ -213,6 +213,8 @@ def _field_problems(task: Task, field: FieldMap, source: Entity, destination: En
     for where, text in constants.items():
         if text is not None:
             problems += [f"{where}: {problem}" for problem in _constant_problems(text, column, edm_type, field)]
+    if field.truncate and kind_of(edm_type) != "text":
+        problems.append(f"is {edm_type}, no text; leave 'truncate' out")
     if field.money and kind_of(edm_type) != "amount":
         problems.append(f"is {edm_type}, no amount; 'money: true' belongs to amounts")
     return problems

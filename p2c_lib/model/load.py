@@ -224,10 +224,11 @@ def _faults(template: Template, value_maps: Mapping[str, Any]) -> Iterator[Fault
             yield (*at, "source", "system"), f"goes {systems}, but the template's direction is {template.direction}"
         for loc, conditions in (
             ((*at, "filter"), task.filter),
-            ((*at, "source", "scope"), task.source.scope),
             ((*at, "destination", "scope"), task.destination.scope),
         ):
             yield from _condition_faults(loc, conditions)
+        if task.source.scope:
+            yield (*at, "source", "scope"), "only the destination has a scope; what a source row must be is the filter"
         by_name: dict[str, FieldMap] = {}
         for index, field in enumerate(task.fields):
             loc = (*at, "fields", index)
