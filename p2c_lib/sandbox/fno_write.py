@@ -1,0 +1,186 @@
+"""Writing in Finance and Operations: POST, PATCH, PUT and DELETE inside a transaction of the caller."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from json import JSONDecodeError, loads
+from typing import Any
+
+from p2c_lib.sandbox.fno_read import find, row_answer
+from p2c_lib.sandbox.fno_rules import UNCUT, delete_infolog, fill_defaults, infolog
+from p2c_lib.sandbox.fno_wire import NAMESPACE, Answer, Call, FnoError, bad_body, etag_of, key_url, write_failure
+from p2c_lib.sandbox.schema import Column, Entity, Schema
+from p2c_lib.sandbox.store import DuplicateKey, Transaction, decimal_text
+
+_INT_BITS = {"int": 31, "long": 63}
+
+
+def create(t: Transaction, config: Mapping[str, Any], entity: Entity, call: Call) -> Answer:
+    """Add a row.
+
+    Args:
+        t: The transaction, which the caller ends.
+        config: Settings of the sandbox.
+        entity: The set.
+        call: The request.
+
+    Returns:
+        201 with the whole row, its etag and its canonical URL.
+
+    Raises:
+        FnoError: The body cannot be read, or X++ refuses the row.
+    """
+    given = _values(t.store.schema, entity, call.body)
+    status = int(config.get("write_failure_status") or 400)
+    locked = [name for name in given if not entity.columns[name].create]
+    if locked:
+        raise write_failure(
+            entity, "Write", [f"Error: Field '{locked[0]}' cannot be set when a row is created"], status
+        )
+    row: dict[str, Any] = {name: column.default for name, column in entity.columns.items()} | given
+    if "dataAreaId" in entity.key:
+        row["dataAreaId"] = (row["dataAreaId"] or str(config["company"])).lower()
+    fill_defaults(t, entity, row, given)
+    _cut(entity, row)
+    entries = infolog(t, entity, row, set(row))
+    if not entries and t.get(entity.name, {name: row[name] for name in entity.key}) is not None:
+        entries = ["Error: The record already exists"]
+    if entries:
+        raise write_failure(entity, "Write", entries, status)
+    try:
+        stored = t.insert(entity.name, row)
+    except DuplicateKey as error:
+        raise write_failure(entity, "Write", ["Error: The record already exists"], status) from error
+    location = f"{call.root}/data/{key_url(entity, stored)}"
+    plain = Call(call.method, call.path, {}, call.headers, b"", call.root)
+    return row_answer(201, entity, stored, list(entity.columns.values()), plain, {"Location": location})
+
+
+def update(t: Transaction, config: Mapping[str, Any], entity: Entity, key: Mapping[str, Any], call: Call) -> Answer:
+    """Change the fields that were sent (PATCH and PUT alike).
+
+    Args:
+        t: The transaction, which the caller ends.
+        config: Settings of the sandbox.
+        entity: The set.
+        key: Key of the row.
+        call: The request.
+
+    Returns:
+        204 with the new etag.
+
+    Raises:
+        FnoError: 404 when there is no such row, 412 when it has another etag, 400 when X++ refuses.
+    """
+    given = _values(t.store.schema, entity, call.body)
+    row = find(t, config, entity, key, call)
+    _match(row, call)
+    status = int(config.get("write_failure_status") or 400)
+    for name, value in given.items():
+        if name in entity.key and str(value).casefold() != str(row[name]).casefold():
+            raise write_failure(
+                entity, "Write", [f"Error: Field '{name}' is part of the key and cannot change"], status
+            )
+        if not entity.columns[name].update and value != row[name]:
+            raise write_failure(entity, "Write", [f"Error: Field '{name}' does not allow edits"], status)
+    changes = {name: value for name, value in given.items() if name not in entity.key}
+    _cut(entity, changes)
+    whole = {**row, **changes}
+    entries = infolog(t, entity, whole, set(changes))
+    if entries:
+        raise write_failure(entity, "Write", entries, status)
+    version = t.update(entity.name, row["row_id"], changes) if changes else row["row_version"]
+    return Answer(204, b"", {"ETag": etag_of({**row, "row_version": version}), "OData-Version": "4.0"})
+
+
+def delete(t: Transaction, config: Mapping[str, Any], entity: Entity, key: Mapping[str, Any], call: Call) -> Answer:
+    """Remove a row: 204; 404 and 412 as for updates, 400 when other rows depend on it."""
+    row = find(t, config, entity, key, call)
+    _match(row, call)
+    entries = delete_infolog(t, entity, row)
+    if entries:
+        raise write_failure(entity, "Delete", entries, int(config.get("write_failure_status") or 400))
+    t.delete(entity.name, row["row_id"])
+    return Answer(204, b"", {"OData-Version": "4.0"})
+
+
+def _match(row: Mapping[str, Any], call: Call) -> None:
+    wanted = call.headers.get("if-match", "*").strip()
+    # Weak and strong forms of one text are equal here; the text alone says which version is meant.
+    if wanted != "*" and etag_of(row).removeprefix("W/") not in [
+        one.strip().removeprefix("W/") for one in wanted.split(",")
+    ]:
+        raise FnoError(
+            412,
+            "An error has occurred.",
+            "The request has been rejected because If-Match does not match the current version of the row.",
+            "Microsoft.Dynamics.Platform.Integration.Services.OData.ODataConcurrencyException",
+        )
+
+
+def _cut(entity: Entity, row: dict[str, Any]) -> None:
+    # X++ strings have a fixed size: what is longer is cut without a word.
+    for name, value in row.items():
+        column = entity.columns[name]
+        if column.kind == "string" and column.length and not name.endswith(UNCUT):
+            row[name] = value[: column.length]
+
+
+def _values(schema: Schema, entity: Entity, body: bytes) -> dict[str, Any]:
+    """Read a body into stored values; annotations are left aside."""
+    try:
+        raw = loads(body or b"", parse_float=Decimal)
+    except (JSONDecodeError, UnicodeDecodeError) as error:
+        raise bad_body(f"The payload is not JSON: {error}") from error
+    if not isinstance(raw, dict):
+        raise bad_body("The payload must be one JSON object.")
+    values: dict[str, Any] = {}
+    for name, value in raw.items():
+        if "@" in name:
+            continue
+        column = entity.columns.get(name)
+        if column is None:
+            raise bad_body(
+                f"The property '{name}' does not exist on type '{NAMESPACE}.{entity.type}'. Make sure to only use "
+                "property names that are defined by the type."
+            )
+        values[name] = _value(schema, column, value)
+    return values
+
+
+def _value(schema: Schema, column: Column, value: Any) -> Any:
+    if value is None:
+        if column.nullable:
+            return column.default
+        raise bad_body(
+            f"A null value was found for the property named '{column.name}', which has the expected type "
+            f"'{column.edm_type}[Nullable=False]'. The expected type does not allow null values."
+        )
+    if column.kind == "string" and isinstance(value, str):
+        return value
+    if column.kind == "enum" and isinstance(value, str) and value in schema.enums[column.enum or ""]:
+        return value
+    if column.kind in _INT_BITS and isinstance(value, int) and not isinstance(value, bool):
+        if -(2 ** _INT_BITS[column.kind]) <= value < 2 ** _INT_BITS[column.kind]:
+            return value
+    elif column.is_decimal and isinstance(value, int | Decimal) and not isinstance(value, bool):
+        number = Decimal(value)
+        if number.is_finite() and abs(number) < Decimal(10) ** 26:
+            return decimal_text(number)
+    elif column.kind == "datetime" and isinstance(value, str):
+        moment = _moment(value)
+        if moment is not None:
+            return moment.strftime("%Y-%m-%dT12:00:00Z" if column.format == "DateOnly" else "%Y-%m-%dT%H:%M:%SZ")
+    kind = f"{NAMESPACE}.{column.enum}" if column.kind == "enum" else column.edm_type
+    raise bad_body(f"Cannot convert the literal '{value}' to the expected type '{kind}' of property '{column.name}'.")
+
+
+def _moment(text: str) -> datetime | None:
+    if not re.match(r"\d{4}-\d{2}-\d{2}(T|$)", text):
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -1,0 +1,109 @@
+"""Loads made-up data into a store, spoils it in the ways of ``knobs.WRONG``, and swaps the rows of a running one."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+import sqlalchemy as sa
+
+from p2c_lib.errors import SandboxError
+from p2c_lib.sandbox.knobs import WRONG
+from p2c_lib.sandbox.schema import load_schema
+from p2c_lib.sandbox.store import Store
+
+
+def load(system: Literal["sales", "fno"], file: Path, frames: Mapping[str, pl.DataFrame]) -> Store:
+    """Make a database and load frames into it.
+
+    Args:
+        system: Whose rows.
+        file: File of the database; must not exist.
+        frames: Frame by entity set, columns as on the wire.
+
+    Returns:
+        The open store.
+    """
+    store = Store(file, load_schema(system))
+    for entity, frame in frames.items():
+        store.load(entity, frame)
+    return store
+
+
+def replace(system: Literal["sales", "fno"], old: Path, new: Path) -> None:
+    """Exchange all rows of a database that a service may have open, in one transaction.
+
+    Args:
+        system: Whose rows.
+        old: The database in use.
+        new: The database with the rows to be; nobody has it open.
+    """
+    store = Store(old, load_schema(system))
+    with store.engine.connect() as connection:
+        run = connection.exec_driver_sql
+        run("ATTACH ? AS fresh", (str(new),))
+        run("BEGIN IMMEDIATE")
+        try:
+            # Etags of before must not fit rows of now, so versions go on from where they were.
+            version = run("SELECT max(version) FROM main.row_counter").scalar()
+            for name in store.tables:
+                run(f'DELETE FROM main."{name}"')
+                run(f'INSERT INTO main."{name}" SELECT * FROM fresh."{name}"')
+                run(f'UPDATE main."{name}" SET row_version = row_version + ?', (version,))
+            run("DELETE FROM main.row_deletions")
+            run("UPDATE main.row_counter SET version = ? + (SELECT max(version) FROM fresh.row_counter)", (version,))
+        except BaseException:
+            run("ROLLBACK")
+            raise
+        run("COMMIT")
+        run("DETACH fresh")
+    store.close()
+
+
+def spoil(store: Store, wrong: Sequence[str]) -> None:
+    """Change rows as the named ways ask for.
+
+    Args:
+        store: Rows of one system; ways of the other one are left aside.
+        wrong: Names out of ``WRONG``.
+
+    Raises:
+        SandboxError: The data has no row that could be spoilt so.
+    """
+    for name in wrong:
+        if name == "duplicate_account_numbers" and store.schema.system == "sales":
+            _repeat_account_number(store)
+        for system, entity, which, changes in WRONG[name].rows:
+            if system == store.schema.system:
+                _change(store, name, entity, which, changes)
+
+
+def _change(store: Store, name: str, entity: str, which: Mapping[str, Any], changes: Mapping[str, Any] | None) -> None:
+    table = store.tables[entity]
+    with store.transaction() as t:
+        wanted = dict(which)
+        if "_transactioncurrencyid_value" in wanted:  # named by its code; the id is made up anew with every seed
+            currency = t.get("transactioncurrencies", {"isocurrencycode": wanted["_transactioncurrencyid_value"]})
+            wanted["_transactioncurrencyid_value"] = currency["transactioncurrencyid"] if currency else None
+        rows = t.rows(sa.select(table.c.row_id).where(*[table.c[column] == value for column, value in wanted.items()]))
+        if not rows:
+            raise SandboxError(f"wrong={name!r}: {entity} has no row with {dict(which)}")
+        for row in rows:
+            if changes is None:
+                t.delete(entity, row["row_id"])
+            else:
+                t.update(entity, row["row_id"], changes)
+
+
+def _repeat_account_number(store: Store) -> None:
+    table = store.tables["accounts"]
+    with store.transaction() as t:
+        rows = t.rows(
+            sa.select(table.c.row_id, table.c.accountnumber)
+            .where(table.c.accountnumber.is_not(None))
+            .order_by(table.c.row_id)
+            .limit(2)
+        )
+        if len(rows) < 2:
+            raise SandboxError("wrong='duplicate_account_numbers': there are no two accounts with a number")
+        t.update("accounts", rows[1]["row_id"], {"accountnumber": rows[0]["accountnumber"]})
