@@ -1,0 +1,342 @@
+"""Differences put into two systems that agree, of every kind of outcome and for every task, and the truth about them.
+
+A row gets one injection. Rows whose key is broken, or that are taken away, have no children, except where a missing
+parent is what is wanted; so no difference causes another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from p2c_lib.sandbox.changes import FIELDS, Change
+from p2c_lib.sandbox.draw import Draw
+
+__all__ = ["TRUTH", "excluded", "inject"]
+
+TRUTH = pl.Schema(dict.fromkeys(("task", "key", "field", "outcome", "before", "after"), pl.String))
+SHARE = 0.002  # of a task's rows, for each kind of difference
+LEAST = 2
+JUST_NOW = "2026-01-02T08:30:00Z"  # when Sales rows were edited that were not sent yet
+
+ACCOUNTS, CONTACTS, PRODUCTS = ("sales", "accounts"), ("sales", "contacts"), ("sales", "products")
+CUSTOMERS, PERSONS, GOODS = ("fno", "CustomersV2"), ("fno", "CDSContactPersons"), ("fno", "SellableReleasedProducts")
+ITEMS = ("sales", "productpricelevels")
+Place = tuple[str, str]
+
+IS_ACTIVE, OF_ACCOUNT = pl.col("msdynce_isactivecustomer"), pl.col("msdynce_iscompanyanaccount")
+FLOWS = {"contacts": ~IS_ACTIVE & OF_ACCOUNT, "contacts_to_customer": IS_ACTIVE}
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Where a task reads and writes, and the key column of each side."""
+
+    source: Place
+    source_key: str
+    destination: Place
+    destination_key: str
+
+
+TASKS = {
+    "products": Ends(GOODS, "ProductNumber", PRODUCTS, "productnumber"),
+    "accounts": Ends(ACCOUNTS, "accountnumber", CUSTOMERS, "CustomerAccount"),
+    "contacts": Ends(CONTACTS, "msdynce_contactnumber", PERSONS, "ContactPersonPartyNumber"),
+    "contacts_to_customer": Ends(CONTACTS, "msdynce_contactnumber", CUSTOMERS, "CustomerAccount"),
+}
+
+
+def excluded(contacts: pl.DataFrame) -> pl.DataFrame:
+    """Truth about the contacts that a task's filter leaves out: one row for each text of a key."""
+    parts = [
+        contacts.filter(~flows).select(
+            task=pl.lit(task), key=pl.col("msdynce_contactnumber").fill_null(""), outcome=pl.lit("excluded")
+        )
+        for task, flows in FLOWS.items()
+    ]
+    return _tidy(pl.concat(parts).with_columns(field=None, before=None, after=None))
+
+
+def _tidy(truth: pl.DataFrame) -> pl.DataFrame:
+    truth = truth.select(TRUTH.names()).cast(TRUTH)
+    unique = truth.unique(["task", "key", "field", "outcome"], keep="first", maintain_order=True)
+    return unique.sort("task", "key", "field", "outcome", nulls_last=True)
+
+
+def _texts(values: pl.Series) -> pl.Series:
+    """Values as people write them, for the truth."""
+    text = values.cast(pl.String)
+    if values.dtype.is_decimal():
+        text = text.str.replace(r"(\.\d\d\d*?)0+$", "${1}")
+    return text
+
+
+class _Drift:
+    """The frames while differences are put in. Row numbers stay true until `frames_now`."""
+
+    def __init__(self, sales: dict[str, pl.DataFrame], fno: dict[str, pl.DataFrame], draw: Draw) -> None:
+        self.frames = {("sales", name): frame for name, frame in sales.items()}
+        self.frames |= {("fno", name): frame for name, frame in fno.items()}
+        self.draw = draw
+        self.gone: dict[Place, list[pl.Series]] = {}
+        self.added: dict[Place, list[pl.DataFrame]] = {}
+        self.truth: list[pl.DataFrame] = []
+        self.used: dict[Place, list[pl.Series]] = {}
+
+    def values(self, place: Place, column: str, rows: pl.Series) -> pl.Series:
+        return self.frames[place][column].gather(rows)
+
+    def put(self, place: Place, column: str, rows: pl.Series, values: pl.Series | pl.Expr) -> None:
+        """Set a column of some rows; a changed Sales row was modified just now."""
+        frame = self.frames[place]
+        new = pl.select(values).to_series() if isinstance(values, pl.Expr) else values
+        if new.len() == 1 != rows.len():
+            new = new.new_from_index(0, rows.len())
+        self.frames[place] = frame.with_columns(frame[column].clone().scatter(rows, new.cast(frame.schema[column])))
+        if column != "modifiedon" and "modifiedon" in frame.columns:
+            self.put(place, "modifiedon", rows, pl.lit(JUST_NOW).str.to_datetime(time_unit="us", time_zone="UTC"))
+
+    def drop(self, place: Place, rows: pl.Series) -> None:
+        self.gone.setdefault(place, []).append(rows)
+        if place == PRODUCTS:
+            owners = self.values(PRODUCTS, "productid", rows)
+            items = self.frames[ITEMS].select(pl.arg_where(pl.col("_productid_value").is_in(owners.implode())))
+            self.drop(ITEMS, items.to_series())
+
+    def copy(self, place: Place, rows: pl.Series, **changed: pl.Series | pl.Expr) -> None:
+        """Add copies of rows, some columns changed."""
+        self.added.setdefault(place, []).append(self.frames[place][rows].with_columns(**changed))
+
+    def note(
+        self,
+        task: str,
+        keys: pl.Series,
+        outcome: str,
+        field: str | None = None,
+        before: pl.Series | None = None,
+        after: pl.Series | None = None,
+    ) -> None:
+        self.truth.append(
+            pl.select(
+                task=pl.lit(task),
+                key=keys.fill_null(""),
+                field=pl.lit(field, pl.String),
+                outcome=pl.lit(outcome),
+                before=pl.lit(None, pl.String) if before is None else _texts(before),
+                after=pl.lit(None, pl.String) if after is None else _texts(after),
+            )
+        )
+
+    def frames_now(self) -> tuple[dict[str, pl.DataFrame], dict[str, pl.DataFrame]]:
+        whole: dict[str, dict[str, pl.DataFrame]] = {"sales": {}, "fno": {}}
+        for place, frame in self.frames.items():
+            kept = frame
+            if place in self.gone:
+                gone = pl.concat([rows.cast(pl.UInt32) for rows in self.gone[place]])
+                kept = frame.filter(~pl.int_range(pl.len(), dtype=pl.UInt32).is_in(gone.implode()))
+            whole[place[0]][place[1]] = pl.concat([kept, *self.added.get(place, [])])
+        return whole["sales"], whole["fno"]
+
+
+class _Pool:
+    """Rows of a task that agree and are free to be changed, in random order; each is taken once."""
+
+    def __init__(self, drift: _Drift, task: str) -> None:
+        self.drift, self.task, self.ends = drift, task, TASKS[task]
+        ends = self.ends
+        left = drift.frames[ends.source].with_row_index("source_row")
+        left = left.filter(FLOWS.get(task, pl.lit(True)) if ends.source == CONTACTS else pl.lit(True))
+        left = left.select("source_row", key=ends.source_key)
+        right = drift.frames[ends.destination].with_row_index("destination_row")
+        right = right.select("destination_row", key=ends.destination_key)
+        pairs = left.join(right, on="key", how="inner", maintain_order="left")
+        pairs = pairs.filter(~pl.col("source_row").is_in(self._bound().implode()))
+        self.rows = pairs[pl.Series(drift.draw.rng.permutation(pairs.height))]
+        self.n = max(LEAST, round(left.height * SHARE))
+
+    def _bound(self) -> pl.Series:
+        """Source rows others depend on (companies of contacts), or changed before."""
+        place, drift = self.ends.source, self.drift
+        bound = [rows.cast(pl.UInt32) for rows in drift.used.get(place, [])]
+        if place in (ACCOUNTS, CONTACTS):
+            own = "accountid" if place == ACCOUNTS else "contactid"
+            companies = drift.frames[CONTACTS]["_parentcustomerid_value"].drop_nulls().unique().implode()
+            bound.append(drift.frames[place].select(pl.arg_where(pl.col(own).is_in(companies))).to_series())
+        return pl.concat([pl.Series([], dtype=pl.UInt32), *bound])
+
+    def take(self, n: int, source: pl.Expr | None = None, destination: pl.Expr | None = None) -> pl.DataFrame:
+        """Take up to `n` rows that meet a condition on either side: ``key``, ``source_row``, ``destination_row``."""
+        fit = pl.repeat(True, self.rows.height, eager=True)
+        sides = ((self.ends.source, "source_row", source), (self.ends.destination, "destination_row", destination))
+        for place, number, condition in sides:
+            if condition is not None:
+                holds = self.drift.frames[place].select(condition).to_series().fill_null(False)
+                fit = fit & holds.gather(self.rows[number])
+        taken = self.rows.filter(fit).head(n)
+        self.rows = self.rows.filter(~pl.col("source_row").is_in(taken["source_row"].implode()))
+        return taken
+
+
+def inject(
+    sales: dict[str, pl.DataFrame], fno: dict[str, pl.DataFrame], draw: Draw
+) -> tuple[dict[str, pl.DataFrame], dict[str, pl.DataFrame], pl.DataFrame]:
+    """Put differences of every kind into two sides that agree.
+
+    Args:
+        sales: Frames of Sales by entity set.
+        fno: Frames of F&O by entity set.
+        draw: Stream to choose rows from.
+
+    Returns:
+        Both sides with the differences, and the truth: columns `TRUTH`, one row for each task, key, field and outcome.
+        Small data may have too few fitting rows for some kinds.
+    """
+    drift = _Drift(sales, fno, draw)
+    _orphans(drift)
+    for task in TASKS:
+        pool = _Pool(drift, task)
+        _rows(drift, pool)
+        _keys(drift, pool)
+        if task in FLOWS:
+            _filters(drift, pool)
+        for change in FIELDS[task]:
+            _fields(drift, pool, change)
+    both = drift.frames_now()
+    truth = pl.concat([*drift.truth, excluded(both[0]["contacts"])])
+    return *both, _tidy(truth)
+
+
+def _orphans(drift: _Drift) -> None:
+    """Companies that are missing at the destination, and with them their contacts: blocked, not missing."""
+    people = drift.frames[CONTACTS].with_row_index("row").filter(FLOWS["contacts"])
+    companies = drift.frames[ACCOUNTS].with_row_index("row")
+    children = people["_parentcustomerid_value"].unique(maintain_order=True)
+    some = children.gather(
+        drift.draw.rng.permutation(children.len())[: max(LEAST, round(companies.height * SHARE / 4))]
+    )
+    parents = companies.filter(pl.col("accountid").is_in(some.implode()))
+    orphans = people.filter(pl.col("_parentcustomerid_value").is_in(some.implode()))
+    for task, rows, number in (("accounts", parents, "accountnumber"), ("contacts", orphans, "msdynce_contactnumber")):
+        ends = TASKS[task]
+        at = pl.arg_where(pl.col(ends.destination_key).is_in(rows[number].implode()))
+        drift.drop(ends.destination, drift.frames[ends.destination].select(at).to_series())
+        drift.note(task, rows[number], "missing" if task == "accounts" else "blocked", before=rows[number])
+        drift.used.setdefault(ends.source, []).append(rows["row"])
+
+
+def _rows(drift: _Drift, pool: _Pool) -> None:
+    """Rows that one side has lost."""
+    missing, extra = pool.take(pool.n), pool.take(pool.n)
+    drift.drop(pool.ends.destination, missing["destination_row"])
+    drift.note(pool.task, missing["key"], "missing", before=missing["key"])
+    drift.drop(pool.ends.source, extra["source_row"])
+    drift.note(pool.task, extra["key"], "extra", before=extra["key"])
+
+
+def _keys(drift: _Drift, pool: _Pool) -> None:
+    """Keys that cannot be joined. What each system can store decides which faults it can have."""
+    task, ends = pool.task, pool.ends
+
+    def spoil(rows: pl.DataFrame, keys: pl.Series, lost: bool, also: Sequence[pl.Series] = ()) -> None:
+        """Give source rows other keys; with `lost`, their destination rows were never made."""
+        drift.put(ends.source, ends.source_key, rows["source_row"], keys)
+        drift.note(task, keys, "blocked", before=rows["key"], after=keys)
+        if lost:
+            drift.drop(ends.destination, rows["destination_row"])
+        for other in also:
+            drift.note(task, other, "blocked")
+
+    def pairs() -> tuple[pl.DataFrame, pl.DataFrame]:
+        rows = pool.take(2 * pool.n)
+        half = rows.height // 2
+        return rows.head(half), rows.slice(half, half)
+
+    blank = pool.take(1 if task == "products" else pool.n)
+    nothing = pl.Series([""] if task == "products" else [None], dtype=pl.String)
+    spoil(blank, nothing.new_from_index(0, blank.height), lost=True)
+    padded = pool.take(pool.n)
+    spoil(padded, padded["key"] + " ", lost=False, also=[padded["key"]])
+    one, other = pairs()
+    spoil(other, " " + one["key"], lost=True, also=[one["key"]])
+    if task == "accounts":  # the one source that may repeat a key
+        one, other = pairs()
+        spoil(other, one["key"], lost=True)
+        one, other = pairs()
+        spoil(other, one["key"].str.to_lowercase(), lost=True, also=[one["key"]])
+    if task == "products":  # Sales does not mind two products of one number
+        for lower in (False, True):
+            rows = pool.take(pool.n)
+            keys = rows["key"].str.to_lowercase() if lower else rows["key"]
+            drift.copy(PRODUCTS, rows["destination_row"], productid=drift.draw.guids(rows.height), productnumber=keys)
+            drift.note(task, rows["key"], "blocked")
+            drift.note(task, keys, "blocked", after=keys)
+        return
+    if task == "contacts":  # a contact of two parties
+        for lower in (False, True):
+            rows = pool.take(pool.n)
+            keys = rows["key"].str.to_lowercase() if lower else rows["key"]
+            party = drift.frames[CUSTOMERS].filter(pl.col("IsExternallyMaintained") == "No")["PartyNumber"].head(1)
+            second = party.new_from_index(0, rows.height)
+            changed = {ends.destination_key: keys, "AssociatedPartyNumber": second}
+            drift.copy(PERSONS, rows["destination_row"], **changed)
+            drift.note(task, rows["key"], "blocked")
+            drift.note(task, keys, "blocked", after=keys)
+    rows = pool.take(pool.n)
+    drift.put(ends.destination, ends.destination_key, rows["destination_row"], " " + rows["key"])
+    drift.note(task, " " + rows["key"], "blocked", before=rows["key"], after=" " + rows["key"])
+    drift.note(task, rows["key"], "blocked")
+
+
+def _filters(drift: _Drift, pool: _Pool) -> None:
+    """Contacts whose route changed after they had been sent: left out now, their destination rows remain."""
+    flag, company = "msdynce_isactivecustomer", "msdynce_iscompanyanaccount"
+
+    def leave_out(rows: pl.DataFrame, column: str, value: bool) -> None:
+        drift.put(CONTACTS, column, rows["source_row"], pl.lit(value))
+        text = pl.Series([value]).cast(pl.String).new_from_index(0, rows.height)
+        before = pl.Series([not value]).cast(pl.String).new_from_index(0, rows.height)
+        drift.note(pool.task, rows["key"], "excluded", before=before, after=text)
+        drift.note(pool.task, rows["key"], "extra", before=rows["key"], after=rows["key"])
+
+    if pool.task == "contacts_to_customer":
+        leave_out(pool.take(pool.n, source=~OF_ACCOUNT), flag, False)
+        return
+    left = pool.take(pool.n)  # left the company
+    for column in ("_parentcustomerid_value", "_parentcustomerid_type"):
+        drift.put(CONTACTS, column, left["source_row"], pl.lit(None, pl.String))
+    leave_out(left, company, False)
+    sold = pool.take(pool.n)  # first quote: a customer from now on, not sent as one yet
+    leave_out(sold, flag, True)
+    drift.note("contacts_to_customer", sold["key"], "missing")
+    drift.used.setdefault(CONTACTS, []).append(sold["source_row"])
+
+
+def _fields(drift: _Drift, pool: _Pool, change: Change) -> None:
+    """One kind of difference of fields, spread over the columns that it names."""
+    place = pool.ends.source if change.at_source else pool.ends.destination
+    number = "source_row" if change.at_source else "destination_row"
+    for turn, edit in enumerate(change.edits):
+        share = len(range(turn, pool.n, len(change.edits)))
+        condition = edit.where if edit.where is not None else pl.col(edit.column).is_not_null()
+        if not share:
+            continue
+        taken = pool.take(share, **{"source" if change.at_source else "destination": condition})
+        if taken.is_empty():
+            continue
+        rows = taken[number]
+        before = drift.values(place, edit.column, rows)
+        after = before.to_frame("old").with_columns(new=edit.new)["new"]
+        drift.put(place, edit.column, rows, after)
+        for field in edit.fields:
+            shown = [values.replace(edit.names) if edit.names else values for values in (before, after)]
+            drift.note(pool.task, taken["key"], change.outcome, field, *shown)
+        if edit.column == "lastname":
+            _rename(drift, rows)
+
+
+def _rename(drift: _Drift, rows: pl.Series) -> None:
+    """Full name as Sales builds it."""
+    parts = [drift.values(CONTACTS, name, rows) for name in ("firstname", "lastname")]
+    drift.put(CONTACTS, "fullname", rows, pl.concat_str(*parts, separator=" ", ignore_nulls=True))
