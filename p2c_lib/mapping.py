@@ -92,24 +92,14 @@ def expected(source: pl.DataFrame, task: Task, destination: Entity) -> Expected:
     unmapped = [UNMAPPED.to_frame()]
     problems = []
     for field in task.fields:
-        if field.source is None or not rows[field.destination].null_count():
+        if field.source is None:
             continue
-        if field.map != "value_map" and source.schema[field.source] == rows.schema[field.destination]:
-            continue  # nothing that could fail
-        lost = rows[field.destination].is_null() & ~source.select(_is_blank(field.source, source)).to_series()
-        if not lost.any():
-            continue
-        numbers = lost.arg_true().cast(pl.UInt32)
-        lost_values = source[field.source].gather(numbers).to_frame("value")
-        values = lost_values.select(_text(pl.col("value"), source.schema[field.source]))
+        lost = _lost(source, field.source, rows[field.destination], always=field.map == "value_map")
         if field.map == "value_map":
-            unmapped.append(values.select(row=numbers, field=pl.lit(field.destination), value="value"))
-        else:
-            shown = ", ".join(f"'{value}'" for value in values["value"].unique(maintain_order=True)[:_SHOWN])
-            problems.append(
-                f"{task.name}: {field.source} -> {field.destination}: {len(numbers)} of {source.height} rows have "
-                f"a value that is no {rows.schema[field.destination]}: {shown}"
-            )
+            unmapped.append(lost.select("row", field=pl.lit(field.destination), value="value"))
+        elif lost.height:
+            where = f"{task.name}: {field.source} -> {field.destination}"
+            problems.append(_told(where, lost, source.height, rows.schema[field.destination]))
     if problems:
         raise SchemaError("\n".join(problems))
     return Expected(rows, pl.concat(unmapped))
@@ -131,11 +121,17 @@ def project(found: pl.DataFrame, task: Task, destination: Entity) -> pl.DataFram
     """
     names = _columns(task)
     _require(found, names, f"{task.name}: the destination rows")
-    casts = [_cast(pl.col(name), found.schema[name], _dtype(name, destination), name) for name in names]
-    try:
-        return found.select([cast.alias(name) for cast, name in zip(casts, names, strict=True)])
-    except pl.exceptions.PolarsError as error:
-        raise SchemaError(f"{task.name}: the destination rows do not fit the metadata: {error}") from None
+    casts = [_cast(pl.col(name), found.schema[name], _dtype(name, destination), name).alias(name) for name in names]
+    rows = found.select(casts)
+    lost = {name: _lost(found, name, rows[name]) for name in names}
+    problems = [
+        _told(f"{task.name}: {destination.name}.{name}", cells, found.height, rows.schema[name])
+        for name, cells in lost.items()
+        if cells.height
+    ]
+    if problems:
+        raise SchemaError("\n".join(problems))
+    return rows
 
 
 def filter_outcome(source: pl.DataFrame, task: Task) -> pl.Series:
@@ -154,11 +150,32 @@ def filter_outcome(source: pl.DataFrame, task: Task) -> pl.Series:
     if not task.filter:
         return pl.repeat(None, source.height, dtype=pl.String, eager=True).alias("excluded")
     _require(source, [condition.column for condition in task.filter], f"{task.name}: the source rows")
+    for condition in task.filter:
+        have = source.schema[condition.column]
+        for value in condition.values:
+            # Polars would compare a text with a flag by the flag's text form, and no row would flow.
+            wants = "text" if isinstance(value, str) else "flag" if isinstance(value, bool) else "number"
+            if not {"text": have == pl.String, "flag": have == pl.Boolean, "number": have.is_numeric()}[wants]:
+                where = f"{task.name}: filter.{condition.name}"
+                raise SchemaError(f"{where}: {condition.column} is {have}, and never equals the {wants} {value!r}")
     failed = [pl.when(~condition.expr()).then(pl.lit(condition.name)) for condition in task.filter]
-    try:
-        return source.select(excluded=pl.coalesce(failed)).to_series()
-    except pl.exceptions.PolarsError as error:
-        raise SchemaError(f"{task.name}: the filter does not fit the source columns: {error}") from None
+    return source.select(excluded=pl.coalesce(failed)).to_series()
+
+
+def _lost(before: pl.DataFrame, name: str, after: pl.Series, *, always: bool = False) -> pl.DataFrame:
+    """Cells that were not blank and became null: ``row`` (UInt32) and ``value`` as text, as it stood."""
+    unchanged = before.schema[name] == after.dtype and not always
+    if unchanged or not after.null_count():
+        return pl.DataFrame(schema={"row": pl.UInt32, "value": pl.String})
+    lost = after.is_null() & ~before.select(_is_blank(name, before)).to_series()
+    numbers = lost.arg_true().cast(pl.UInt32)
+    values = before[name].gather(numbers).to_frame("value").select(_text(pl.col("value"), before.schema[name]))
+    return values.select(row=numbers, value="value")
+
+
+def _told(where: str, lost: pl.DataFrame, height: int, dtype: pl.DataType) -> str:
+    shown = ", ".join(f"'{value}'" for value in lost["value"].unique(maintain_order=True)[:_SHOWN])
+    return f"{where}: {lost.height} of {height} rows have a value that is no {dtype}: {shown}"
 
 
 def _columns(task: Task) -> list[str]:

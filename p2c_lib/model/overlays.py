@@ -64,7 +64,7 @@ def suggest(name: object, known: Iterable[str]) -> str:
     near = [by_lower[item] for item in get_close_matches(str(name).lower(), by_lower, n=3, cutoff=0.6)]
     guess = f"did you mean {' or '.join(repr(item) for item in near)}?" if near else ""
     listed = f"known: {', '.join(names)}" if len(names) <= 25 and not (near and len(names) > 12) else ""
-    return "; ".join(part for part in (guess, listed) if part) or "none is known"
+    return "; ".join(part for part in (guess, listed) if part) or ("nothing like it is known" if names else "none is known")
 
 
 class _Loader(yaml.SafeLoader):
