@@ -1,0 +1,246 @@
+"""One task's part of a plan: rows and cells that differ become fields to send, or fields held back with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+
+from p2c_lib import mapping
+from p2c_lib.connect import Client, Entity, Metadata
+from p2c_lib.diff import as_text
+from p2c_lib.model import FieldMap, Task
+from p2c_lib.pull import MONEY
+from p2c_lib.write.lookups import Resolved, resolve
+from p2c_lib.write.saved import LEFT_OUT, PLAN_COLUMNS
+
+_NUMBERS = ("Edm.Byte", "Edm.SByte", "Edm.Int16", "Edm.Int32", "Edm.Int64", "Edm.Decimal", "Edm.Double", "Edm.Single")
+_NO_DATE = "1900-01-01T00:00:00Z"  # how X++ holds an empty date
+_MOMENT = "%Y-%m-%dT%H:%M:%S%.fZ"
+
+
+class Draft:
+    """One task's part of a plan, in the making."""
+
+    def __init__(
+        self, place: Path, task: Task, entity: Entity, offset: int, parents: dict[tuple[str, str], pl.DataFrame]
+    ) -> None:
+        self.task, self.entity, self.parents = task, entity, parents
+        self.system = task.destination.system
+        self.rows = pl.read_parquet(place / "rows.parquet")
+        self.cells = pl.read_parquet(place / "cells.parquet")
+        self.expected = pl.read_parquet(place / "expected.parquet")
+        self.found = pl.read_parquet(place / "found.parquet")
+        self.place, self.offset = place, offset
+
+    def build(self, client: Client, metadata: Metadata) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Rows of `PLAN_COLUMNS`, and what differs without an action."""
+        base = pl.concat([self._creates(), self._updates()]).with_row_index("order", self.offset)
+        wanted = self.expected[base["source_row"]]
+        resolved = resolve(client, metadata, self.entity, [f.destination for f in self.task.fields], wanted)
+        unmapped = self._unmapped(base)
+        parts = [self._field(field, base, wanted, resolved, unmapped) for field in self.task.fields]
+        fields = pl.concat(parts).sort("order", maintain_order=True)
+        fields = self._hold_whole_creates(base, fields)
+        self._offer_parents(base, wanted, fields)
+        planned = base.select("source_row").unique()
+        rest = self.rows.filter(~pl.col("outcome").is_in(["matched", "missing", "mismatched"])).join(
+            planned, on="source_row", how="anti"
+        )
+        rest = rest.group_by("outcome", "reason").agg(rows=pl.len()).sort("outcome", "reason")
+        return fields.select(pl.col(name).cast(dtype) for name, dtype in PLAN_COLUMNS.items()), rest.select(
+            task=pl.lit(self.task.name), outcome="outcome", reason="reason", rows="rows"
+        ).cast(LEFT_OUT)
+
+    def _creates(self) -> pl.DataFrame:
+        orphans = self.rows.filter((pl.col("outcome") == "blocked") & (pl.col("reason") == "parent_missing"))
+        orphans = orphans.with_columns(after_order=pl.lit(None, pl.UInt32), parent_held=pl.lit(None, pl.String))
+        for field in self.task.fields:
+            known = self.parents.get((field.parent.task, field.parent.column)) if field.parent else None
+            if known is None:
+                continue
+            value = self.expected[field.destination].gather(orphans["source_row"]).str.strip_chars().str.to_lowercase()
+            orphans = (
+                orphans.with_columns(value=value)
+                .join(known, on="value", how="left", maintain_order="left")
+                .with_columns(
+                    after_order=pl.coalesce("parent_order", "after_order"),
+                    parent_held=pl.coalesce("why", "parent_held"),
+                )
+                .drop("value", "parent_order", "why")
+            )
+        missing = self.rows.filter(pl.col("outcome") == "missing").with_columns(
+            after_order=pl.lit(None, pl.UInt32), parent_held=pl.lit(None, pl.String)
+        )
+        rows = pl.concat([missing, orphans.filter(pl.col("after_order").is_not_null())]).sort("source_row")
+        own_key = self.expected[rows["source_row"]].select(self.task.key)
+        return self._base(rows, "create", own_key, pl.Series([None], dtype=pl.String))
+
+    def _updates(self) -> pl.DataFrame:
+        rows = self.rows.filter(pl.col("outcome") == "mismatched").sort("source_row")
+        rows = rows.with_columns(after_order=pl.lit(None, pl.UInt32), parent_held=pl.lit(None, pl.String))
+        found = self.found[rows["destination_row"]]
+        return self._base(rows, "update", found.select(self.entity.key), found["@odata.etag"])
+
+    def _base(self, rows: pl.DataFrame, action: str, key: pl.DataFrame, etag: pl.Series) -> pl.DataFrame:
+        target = key.select(pl.struct(pl.all()).struct.json_encode().alias("target"))["target"]
+        nothing = {"amount": pl.lit(None, MONEY), "currency": pl.lit(None, pl.String)}
+        rows = rows.with_columns(**{name: null for name, null in nothing.items() if name not in rows.columns})
+        return rows.select(
+            "source_row", "key", "after_order", "parent_held", "amount", "currency", action=pl.lit(action)
+        ).with_columns(target=target, etag=etag if etag.len() == rows.height else pl.lit(None, pl.String))
+
+    def _unmapped(self, base: pl.DataFrame) -> pl.DataFrame:
+        """Source values of creates that the value map does not know; for updates the cells say so."""
+        creates = base.filter(pl.col("action") == "create")
+        source = pl.read_parquet(self.place / "source.parquet")[creates["source_row"]]
+        unmapped = mapping.expected(source, self.task, self.entity).unmapped
+        orders = creates.select("order").with_row_index("row")
+        return unmapped.select(pl.col("row").cast(pl.UInt32), "field", "value").join(orders, on="row")
+
+    def _field(
+        self,
+        field: FieldMap,
+        base: pl.DataFrame,
+        wanted: pl.DataFrame,
+        resolved: Mapping[str, Resolved],
+        unmapped: pl.DataFrame,
+    ) -> pl.DataFrame:
+        name = field.destination
+        part = base.with_columns(value=wanted[name])
+        if name in resolved:
+            part = part.with_columns(id=resolved[name].ids, unresolved=resolved[name].problems)
+        else:
+            part = part.with_columns(id=pl.lit(None, pl.String), unresolved=pl.lit(None, pl.String))
+        cells = self.cells.filter(pl.col("field") == name).select(
+            "source_row", "outcome", "found", cell_amount="amount"
+        )
+        unknown = unmapped.filter(pl.col("field") == name).group_by("order").agg(unknown=pl.col("value").first())
+        part = part.join(cells, on="source_row", how="left", maintain_order="left")
+        part = part.filter((pl.col("action") == "create") | pl.col("outcome").is_not_null())
+        part = part.join(unknown, on="order", how="left", maintain_order="left")
+        is_create = pl.col("action") == "create"
+        part = part.with_columns(
+            task=pl.lit(self.task.name),
+            system=pl.lit(self.system),
+            entity=pl.lit(self.entity.name),
+            field=pl.lit(name),
+            before=pl.when(~is_create).then(pl.col("found")),
+            after=as_text("value", wanted[name].dtype),
+            amount=pl.when(is_create).then(pl.col("amount")).otherwise(pl.col("cell_amount")),
+        )
+        return self._wired(part, field).pipe(self._held, field)
+
+    def _wired(self, part: pl.DataFrame, field: FieldMap) -> pl.DataFrame:
+        """Add ``property``, ``wire`` and ``sent``; a create says nothing of what is null anyway."""
+        name = field.destination
+        column = self.entity.columns.get(name)
+        is_create, sent = pl.col("action") == "create", pl.col("after")
+        if "." in name:
+            lookup = next((x for x in self.entity.lookups if x.column == f"_{name.split('.')[0]}_value"), None)
+            prop, wire = f"{lookup.nav if lookup else name}@odata.bind", "bind"
+            sent = pl.col("id")
+            keep = ~is_create | pl.col("after").is_not_null()
+        else:
+            edm = column.edm_type if column else "Edm.String"
+            prop, wire = name, "boolean" if edm == "Edm.Boolean" else "number" if edm in _NUMBERS else "string"
+            if part["value"].dtype == pl.Datetime:
+                sent = pl.col("value").dt.strftime(_MOMENT)
+            elif part["value"].dtype == pl.Date and edm == "Edm.DateTimeOffset":
+                sent = pl.col("value").dt.strftime("%Y-%m-%dT12:00:00Z")
+            keep = ~is_create | sent.is_not_null()
+            if self.system == "fno" and edm == "Edm.String":
+                sent, keep = sent.fill_null(""), pl.lit(True)
+            elif self.system == "fno" and edm == "Edm.DateTimeOffset":
+                sent = pl.when(is_create).then(sent).otherwise(sent.fill_null(_NO_DATE))
+        # What the value map does not know is null too, but must not vanish.
+        keep = keep | pl.col("unknown").is_not_null()
+        return part.filter(keep).with_columns(property=pl.lit(prop), wire=pl.lit(wire), sent=sent)
+
+    def _held(self, part: pl.DataFrame, field: FieldMap) -> pl.DataFrame:
+        """Add ``held``, why the field cannot be sent, and ``fatal``: whether a create cannot go without it."""
+        name, is_create, after = field.destination, pl.col("action") == "create", pl.col("after")
+        column = self.entity.columns.get(name)
+        if "." in name:
+            column = self.entity.columns.get(f"_{name.split('.')[0]}_value")
+        reasons: list[tuple[pl.Expr, pl.Expr | str, bool]] = [
+            (pl.col("parent_held").is_not_null(), pl.lit("its parent is held back: ") + pl.col("parent_held"), True),
+            (
+                pl.col("unknown").is_not_null() | (pl.col("outcome") == "unmapped"),
+                pl.format(
+                    "the value map {} has no entry for {}; extend it in an overlay",
+                    pl.lit(str(field.value_map)),
+                    pl.concat_str(pl.lit("'"), pl.col("unknown"), pl.lit("'")).fill_null("the source value"),
+                ),
+                True,
+            ),
+            (pl.col("unresolved").is_not_null(), pl.col("unresolved"), True),
+        ]
+        if column is None:
+            reasons.append((pl.lit(True), f"{self.entity.name} has no column for {name}", True))
+        else:
+            key = f"{name} is part of the key of {self.entity.name}, which cannot be changed: change it by hand"
+            edit = f"{name} of {self.entity.name} cannot be changed once the row is there: change it by hand"
+            reasons.append((~is_create & pl.lit(column.is_key), key, False))
+            reasons.append((~is_create & pl.lit(not column.allow_edit), edit, False))
+            on_create = f"{name} of {self.entity.name} cannot be given when the row is made"
+            reasons.append((is_create & pl.lit(not column.allow_edit_on_create), on_create, False))
+            if column.enum:
+                members = f"is not one of {', '.join(column.enum)} ({name})"
+                wrong = after.is_not_null() & ~after.is_in(list(column.enum))
+                reasons.append((wrong, pl.concat_str(pl.lit("'"), after, pl.lit(f"' {members}")), True))
+            if "." not in name:
+                reasons += self._too_long(field, column.edm_type, column.max_length)
+                blank = f"{name} cannot be blank in {self.entity.name}"
+                empty = ~is_create & pl.col("sent").is_null()
+                reasons.append((empty & pl.lit(self.system == "fno" or not column.nullable), blank, False))
+        # Nulls in a condition are "no"; the first reason that holds is given.
+        held = pl.coalesce(
+            [
+                pl.when(when.fill_null(False)).then(pl.lit(why) if isinstance(why, str) else why)
+                for when, why, _ in reasons
+            ]
+        )
+        fatal = pl.any_horizontal([when.fill_null(False) for when, _, whole in reasons if whole])
+        return part.with_columns(held=held, fatal=fatal & is_create).drop(
+            "value", "id", "unresolved", "unknown", "found"
+        )
+
+    def _too_long(self, field: FieldMap, edm: str, limit: int | None) -> list[tuple[pl.Expr, pl.Expr | str, bool]]:
+        # Databases count UTF-16 units: a letter outside the first plane takes two.
+        after = pl.col("after")
+        length = after.str.len_chars() + after.str.count_matches(r"[\x{10000}-\x{10FFFF}]")
+        known = limit or field.length
+        if edm != "Edm.String" or known is None:
+            return []
+        name = field.destination
+        if self.system == "sales":
+            why = pl.format(
+                "{} characters, {} holds {}; shorten it or declare truncate", length, pl.lit(name), pl.lit(known)
+            )
+            return [(length > known, why, True)]
+        # X++ cuts without a word; sending again what it has cut before changes nothing.
+        cut = (length > known) & (pl.col("before") == after.str.head(known))
+        return [(cut, f"{name} holds {known} characters and cuts what is longer; declare truncate", False)]
+
+    def _hold_whole_creates(self, base: pl.DataFrame, fields: pl.DataFrame) -> pl.DataFrame:
+        fatal = fields.filter("fatal").group_by("order").agg(whole=pl.col("held").first())
+        fields = fields.join(fatal, on="order", how="left", maintain_order="left")
+        first = pl.col("order").is_first_distinct()  # a create's worth is counted once
+        return fields.with_columns(
+            held=pl.coalesce("whole", "held"),
+            amount=pl.when((pl.col("action") == "update") | first).then(pl.col("amount")),
+        )
+
+    def _offer_parents(self, base: pl.DataFrame, wanted: pl.DataFrame, fields: pl.DataFrame) -> None:
+        """Keep what later tasks may point to: values of this task's created rows, by column."""
+        held = fields.group_by("order").agg(why=pl.col("whole").first())
+        orders = base.select("order", "action").join(held, on="order", how="left", maintain_order="left")
+        for name in (n for n, dtype in wanted.schema.items() if dtype == pl.String):
+            offered = orders.with_columns(value=wanted[name].str.strip_chars().str.to_lowercase())
+            offered = offered.filter((pl.col("action") == "create") & pl.col("value").is_not_null())
+            offered = offered.select("value", "why", parent_order="order").unique(
+                "value", keep="first", maintain_order=True
+            )
+            self.parents[self.task.name, name] = offered

@@ -1,0 +1,255 @@
+"""A plan as it is kept: its rows, its hash, who approved it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from p2c_lib.connect import Client
+from p2c_lib.diff import as_text
+from p2c_lib.errors import PlanError
+from p2c_lib.journal import Journal
+from p2c_lib.pull import MONEY
+
+_TYPES: dict[str, pl.DataType] = {
+    "order": pl.UInt32(),
+    "task": pl.String(),
+    "system": pl.String(),
+    "entity": pl.String(),
+    "action": pl.String(),
+    "key": pl.String(),
+    "target": pl.String(),
+    "etag": pl.String(),
+    "after_order": pl.UInt32(),
+    "field": pl.String(),
+    "property": pl.String(),
+    "before": pl.String(),
+    "after": pl.String(),
+    "sent": pl.String(),
+    "wire": pl.String(),
+    "amount": MONEY,
+    "currency": pl.String(),
+    "held": pl.String(),
+}
+PLAN_COLUMNS = pl.Schema(_TYPES)
+"""One row a field of an action. ``order`` numbers the actions in the order of sending; ``after_order`` is the action
+that must be done first (the parent's create). ``target`` is JSON: the destination's key for an update, the task's key
+for a create. ``before`` and ``after`` are for people; ``property``, ``sent`` and ``wire`` (string, number, boolean,
+bind) make the body. ``held`` says why a field is not sent; an action whose fields are all held is not sent at all."""
+
+HEAD = ("run_id", "profile", "company", "sales_url", "fno_url")
+
+LEFT_OUT = pl.Schema({"task": pl.String, "outcome": pl.String, "reason": pl.String, "rows": pl.UInt32})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would be sent, or what was.
+
+    Attributes:
+        folder: The run's ``plan`` folder.
+        rows: Columns of `PLAN_COLUMNS`, by ``order``.
+        head: Run, profile and addresses that it belongs to (`HEAD`).
+        hash: SHA-256 (hex) over head and rows.
+        created: UTC, ISO.
+        approved: ``by``, ``when`` (UTC, ISO) and ``hash``, or None.
+        left_out: Columns ``task``, ``outcome``, ``reason``, ``rows``: what differs and has no action.
+    """
+
+    folder: Path
+    rows: pl.DataFrame
+    head: Mapping[str, Any]
+    hash: str
+    created: str
+    approved: Mapping[str, str] | None
+    left_out: pl.DataFrame
+
+    def actions(self) -> pl.DataFrame:
+        """One row an action: ``order``, ``task``, ``action``, ``key``, ``fields`` and ``held_fields`` (counts),
+        ``amount``, ``currency``, ``held`` (the reason when nothing of it is sent, else null)."""
+        is_held = pl.col("held").is_not_null()
+        return self.rows.group_by("order", maintain_order=True).agg(
+            pl.col("task", "action", "key").first(),
+            fields=(~is_held).sum().cast(pl.UInt32),
+            held_fields=is_held.sum().cast(pl.UInt32),
+            amount=pl.col("amount").filter(~is_held).sum().cast(MONEY),
+            currency=pl.col("currency").first(),
+            held=pl.when(is_held.all()).then(pl.col("held").first()),
+        )
+
+    def counts(self) -> pl.DataFrame:
+        """Columns ``task``, ``action``, ``rows`` (to be sent), ``held_rows``, ``fields``, ``held_fields``."""
+        return (
+            self.actions()
+            .group_by("task", "action", maintain_order=True)
+            .agg(
+                rows=pl.col("held").is_null().sum().cast(pl.UInt32),
+                held_rows=pl.col("held").is_not_null().sum().cast(pl.UInt32),
+                fields=pl.col("fields").sum(),
+                held_fields=pl.col("held_fields").sum(),
+            )
+        )
+
+    def money(self) -> pl.DataFrame:
+        """Columns ``task``, ``action``, ``currency``, ``amount``: what the rows to be sent are worth."""
+        sent = self.actions().filter(pl.col("held").is_null() & (pl.col("amount") != 0))
+        return sent.group_by("task", "action", "currency", maintain_order=True).agg(pl.col("amount").sum().cast(MONEY))
+
+
+def check_addresses(head: Mapping[str, Any], clients: Mapping[str, Client], profile: str | None = None) -> None:
+    """Raise `PlanError` when services, company or profile are others than those that were compared.
+
+    Args:
+        head: As in ``run.json``: ``profile``, ``company``, ``sales_url``, ``fno_url``.
+        clients: By system.
+        profile: Name of the profile in use, None when it does not matter.
+    """
+    wrong = []
+    for system, client in clients.items():
+        compared = (head.get(f"{system}_url") or client.root).rstrip("/")
+        if compared != client.root.rstrip("/"):
+            wrong.append(f"{system} was {compared}, now it is {client.root}")
+        if client.company and head.get("company") and client.company.lower() != str(head["company"]).lower():
+            wrong.append(f"the company was {head['company']}, now it is {client.company}")
+    if profile is not None and head.get("profile") not in (None, profile):
+        wrong.append(f"the profile was {head['profile']}, now it is {profile}")
+    if wrong:
+        raise PlanError(f"this run compared other systems: {'; '.join(wrong)}; run again with this profile")
+
+
+def _hash(head: Mapping[str, Any], rows: pl.DataFrame) -> str:
+    """SHA-256 over the head and the rows as JSON lines, the same however parquet packs them."""
+    digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
+    lines = rows.select(PLAN_COLUMNS.names()).with_columns(pl.col("amount").cast(pl.String))
+    for piece in lines.iter_slices(100_000):
+        digest.update(piece.write_ndjson().encode())
+    return digest.hexdigest()
+
+
+def save(made: Plan) -> Plan:
+    """Save a new plan, its hash worked out here.
+
+    Args:
+        made: The plan; its hash is not looked at.
+
+    Returns:
+        The plan as saved, or the earlier one when it has the same content (its approval stays).
+
+    Raises:
+        PlanError: Another plan of this run has been sent, wholly or in part.
+    """
+    folder, digest = made.folder, _hash(made.head, made.rows)
+    earlier = read_plan(folder.parent) if (folder / "plan.json").exists() else None
+    if earlier and earlier.hash == digest:
+        return earlier
+    if earlier and Journal.read(folder / "journal.jsonl", earlier.hash):
+        raise PlanError(
+            f"{folder}: this plan has been sent, wholly or in part, and cannot be replaced by another; "
+            "apply it to its end, or compare again in a new run"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / "plan.parquet.tmp"
+    made.rows.write_parquet(draft)
+    # Between the two files the hash does not fit, and nothing can be applied.
+    draft.replace(folder / "plan.parquet")
+    saved = replace(made, hash=digest, approved=None)
+    _write_json(saved)
+    return saved
+
+
+def _write_json(made: Plan) -> None:
+    def text(frame: pl.DataFrame) -> list[dict[str, Any]]:
+        return [{k: str(v) if k == "amount" else v for k, v in row.items()} for row in frame.to_dicts()]
+
+    money = made.money().with_columns(amount=as_text("amount", MONEY))
+    document = {
+        **made.head,
+        "created": made.created,
+        "hash": made.hash,
+        "counts": text(made.counts()),
+        "money": text(money),
+        "left_out": text(made.left_out),
+        "approved": made.approved,
+    }
+    draft = made.folder / "plan.json.tmp"
+    draft.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    draft.replace(made.folder / "plan.json")
+
+
+def read_plan(run_dir: Path) -> Plan:
+    """Read a saved plan.
+
+    Args:
+        run_dir: The run's folder.
+
+    Returns:
+        The plan as it was saved.
+
+    Raises:
+        PlanError: There is none, or its content does not fit its hash.
+    """
+    folder = run_dir / "plan"
+    try:
+        document = json.loads((folder / "plan.json").read_text("utf-8"))
+        rows = pl.read_parquet(folder / "plan.parquet")
+    except FileNotFoundError:
+        raise PlanError(f"{run_dir} holds no plan; make one first") from None
+    head = {name: document.get(name) for name in HEAD}
+    left_out = pl.DataFrame(document["left_out"], schema=LEFT_OUT)
+    if rows.schema != PLAN_COLUMNS or _hash(head, rows) != document["hash"]:
+        raise PlanError(f"{folder}: the plan was changed after it was made; make it again")
+    return Plan(folder, rows, head, document["hash"], document["created"], document["approved"], left_out)
+
+
+def approve(run_dir: Path, by: str) -> Plan:
+    """Approve a saved plan as it stands; what is applied later must have the very same content.
+
+    Args:
+        run_dir: The run's folder.
+        by: Who approves.
+
+    Returns:
+        The plan, approved.
+
+    Raises:
+        PlanError: There is no plan, it was changed since it was made, or ``by`` is blank.
+    """
+    if not by.strip():
+        raise PlanError("who approves the plan? give a name")
+    made = read_plan(run_dir)
+    if made.approved and made.approved["hash"] == made.hash and Journal.read(made.folder / "journal.jsonl", made.hash):
+        return made  # it is being sent: who approved that stays on record
+    stamp = {"by": by.strip(), "when": datetime.now(UTC).isoformat(timespec="seconds"), "hash": made.hash}
+    approved = replace(made, approved=stamp)
+    _write_json(approved)
+    return approved
+
+
+def plan_table(plan: Plan) -> pl.DataFrame:
+    """A plan for people.
+
+    Args:
+        plan: The plan.
+
+    Returns:
+        A row a task and action: ``rows`` and ``fields`` to be sent, ``held_rows`` and ``held_fields`` that are not, and
+        ``amount``, what the rows to be sent are worth in each currency (``1234.5 USD, 20 EUR``).
+    """
+    worth = (
+        plan.money()
+        .select("task", "action", text=pl.format("{} {}", as_text("amount", MONEY), pl.col("currency").fill_null("?")))
+        .group_by("task", "action", maintain_order=True)
+        .agg(amount=pl.col("text").str.join(", "))
+    )
+    return (
+        plan.counts()
+        .join(worth, on=["task", "action"], how="left", maintain_order="left")
+        .select("task", "action", "rows", "fields", "held_rows", "held_fields", "amount")
+    )
