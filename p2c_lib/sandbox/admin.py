@@ -59,10 +59,10 @@ def create_admin(
     async def reset(request: Request) -> Response:
         if directory is None:
             raise SandboxError("this service has no folder to reset")
-        from p2c_lib.sandbox import lifecycle  # brings in the data generator; nothing else here needs it
+        from p2c_lib.sandbox.lifecycle import reset as reset_data
 
         wishes = await _json(request) if await request.body() else {}
-        return JSONResponse(await run_in_threadpool(lambda: lifecycle.reset(directory, **wishes)))
+        return JSONResponse(await run_in_threadpool(lambda: reset_data(directory, **wishes)))
 
     async def refused(_: Request, error: Exception) -> Response:
         return JSONResponse({"error": str(error)}, 400)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import re
 import sys
 import time
@@ -124,12 +125,13 @@ def wait_for_data(directory: Path, instance: str | None, patience_s: float = 360
     """
     file = directory / "data.json"
     deadline = time.monotonic() + patience_s
+    parent = os.getppid()
     while True:
         if file.exists():
             found: dict[str, Any] = json.loads(file.read_text("utf-8"))["config"]
             if instance in (None, found.get("instance")):
                 return found
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline or os.getppid() != parent:
             raise SandboxError(f"{file}: did not come; is the sandbox still being made?")
         time.sleep(0.01)
 
