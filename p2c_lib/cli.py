@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from datetime import timedelta
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -31,7 +32,8 @@ templates_app = typer.Typer(no_args_is_help=True, help="What the templates say, 
 app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(templates_app, name="templates")
 
-out_console = Console(soft_wrap=True)
+# A table cut to 80 columns in a log or a pipe helps nobody.
+out_console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 err_console = Console(stderr=True, soft_wrap=True)
 
 ProfileOption = Annotated[str, typer.Option("--profile", "-p", help="A profile of p2c.toml.")]
@@ -42,6 +44,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="As JSON on standard output
 TaskNames = Annotated[list[str] | None, typer.Argument(help="See `p2c templates list`.", metavar="[TASK]...")]
 Notebooks = Annotated[bool, typer.Option("--notebooks/--no-notebooks", help="In notebooks that are kept, or without.")]
 Threshold = Annotated[int | None, typer.Option(min=0, help="Differing rows still called in step.")]
+Size = Annotated[str | None, typer.Option(help="small (300 accounts), medium (20,000) or large (500,000).")]
+Seed = Annotated[int | None, typer.Option(help="Same seed, same data.")]
 Wrong = Annotated[list[str] | None, typer.Option(help="Set one thing up wrongly, for preflight; may be repeated.")]
 
 
@@ -248,8 +252,8 @@ def templates_check(profile: ProfileOption = "", company: CompanyOption = "") ->
 @sandbox_app.command("start")
 def sandbox_start(
     folder: SandboxDir = SANDBOX_DIR,
-    size: Annotated[str | None, typer.Option(help="small (300 accounts), medium (20,000) or large (500,000).")] = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same data.")] = None,
+    size: Size = None,
+    seed: Seed = None,
     drift: Annotated[bool, typer.Option("--drift", help="Put differences of every kind in.")] = False,
     empty: Annotated[bool, typer.Option("--empty", help="Reference data only.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Leave both services running and come back.")] = False,
@@ -261,12 +265,25 @@ def sandbox_start(
 
     with err_console.status("making data and starting both services"):
         started = lifecycle.start(
-            folder, size=size, seed=seed, drift=drift, empty=empty, detach=True, tls=tls, wrong=tuple(wrong or ())
+            folder,
+            size=size,
+            seed=seed,
+            drift=drift or None,
+            empty=empty or None,
+            detach=True,
+            tls=tls,
+            wrong=tuple(wrong or ()),
         )
     _print_started(started)
     if not detach:
         out_console.print("Ctrl-C stops both")
-        lifecycle.wait(folder)
+        try:
+            while lifecycle.status(folder)["running"]:
+                time.sleep(1)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            lifecycle.stop(folder)
 
 
 @sandbox_app.command("stop")
@@ -292,11 +309,18 @@ def sandbox_status(folder: SandboxDir = SANDBOX_DIR, as_json: AsJson = False) ->
 
 
 @sandbox_app.command("reset")
-def sandbox_reset(folder: SandboxDir = SANDBOX_DIR) -> None:
-    """Make the data anew as it was at the start."""
+def sandbox_reset(
+    folder: SandboxDir = SANDBOX_DIR,
+    size: Size = None,
+    seed: Seed = None,
+    drift: Annotated[bool | None, typer.Option("--drift/--no-drift", help="With differences, or without.")] = None,
+    empty: Annotated[bool | None, typer.Option("--empty/--no-empty", help="Reference data only, or all.")] = None,
+) -> None:
+    """Make the data anew; what is not named stays as it was."""
     from p2c_lib.sandbox import lifecycle
 
-    lifecycle.reset(folder)
+    with err_console.status("making data"):
+        lifecycle.reset(folder, size=size, seed=seed, drift=drift, empty=empty)
     out_console.print("data made anew")
 
 

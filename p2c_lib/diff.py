@@ -26,27 +26,27 @@ also where nobody knows the column's length: so long a shared beginning is not a
 
 _ROWS = pl.Schema(
     {
-        "key": pl.String,
-        "side": pl.String,
-        "outcome": pl.String,
-        "reason": pl.String,
-        "source_row": pl.UInt32,
-        "destination_row": pl.UInt32,
+        "key": pl.String(),
+        "side": pl.String(),
+        "outcome": pl.String(),
+        "reason": pl.String(),
+        "source_row": pl.UInt32(),
+        "destination_row": pl.UInt32(),
         "amount": MONEY,
-        "currency": pl.String,
+        "currency": pl.String(),
     }
 )
 _CELLS = pl.Schema(
     {
-        "key": pl.String,
-        "field": pl.String,
-        "outcome": pl.String,
-        "expected": pl.String,
-        "found": pl.String,
-        "source_row": pl.UInt32,
-        "destination_row": pl.UInt32,
+        "key": pl.String(),
+        "field": pl.String(),
+        "outcome": pl.String(),
+        "expected": pl.String(),
+        "found": pl.String(),
+        "source_row": pl.UInt32(),
+        "destination_row": pl.UInt32(),
         "amount": MONEY,
-        "currency": pl.String,
+        "currency": pl.String(),
     }
 )
 
@@ -169,7 +169,7 @@ def compare(
     columns = ["key", "side", "outcome", "reason", "source_row", "destination_row"]
     rows = pl.concat([frame.select(columns) for frame in (paired, missing, extra, kept, blocked)])
     rows = _with_amounts(rows, cells, source, destination, task)
-    return Outcomes(task.name, rows.cast(dict(_ROWS)), cells, right.height - relevant.height)
+    return Outcomes(task.name, rows.cast(_ROWS), cells, right.height - relevant.height)
 
 
 def _check_schemas(source: pl.DataFrame, destination: pl.DataFrame, task: Task) -> None:
@@ -241,9 +241,8 @@ def _side(frame: pl.DataFrame, side: str) -> pl.DataFrame:
     number = "source_row" if side == "source" else "destination_row"
     other = "destination_row" if side == "source" else "source_row"
     frame = frame.rename({"row": number}) if "row" in frame.columns else frame
-    return frame.select(
-        key="text", side=pl.lit(side), normal="normal", **{number: number, other: pl.lit(None, pl.UInt32)}
-    )
+    nothing = pl.lit(None, pl.UInt32).alias(other)
+    return frame.select(number, nothing, "normal", key="text", side=pl.lit(side))
 
 
 def _single_rows(left: pl.DataFrame, right: pl.DataFrame, which: pl.Expr, outcome: str, reason: str) -> pl.DataFrame:
@@ -277,9 +276,7 @@ def _cells(
         return _CELLS.to_frame()
     cells = pl.concat(found)
     texts = pairs.select("source_row", key="text")
-    return (
-        cells.join(texts, on="source_row", how="left", maintain_order="left").select(_CELLS.names()).cast(dict(_CELLS))
-    )
+    return cells.join(texts, on="source_row", how="left", maintain_order="left").select(_CELLS.names()).cast(_CELLS)
 
 
 def _field_cells(

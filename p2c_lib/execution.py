@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -99,12 +98,7 @@ def _in_notebook(profile: Profile, task: Task, folder: Path, timeout_s: int, lag
     try:
         execute_notebook(notebook_of(task), folder / "notebooks" / f"{task.name}.ipynb", parameters, timeout_s)
     except P2CError as error:
-        if not (folder / "tasks" / task.name / "summary.json").exists() or not _is_complete(folder, task):
-            folders.save_failure(folder, task.name, error)
-
-
-def _is_complete(folder: Path, task: Task) -> bool:
-    return (folder / "tasks" / task.name / "checks.json").exists()
+        folders.save_failure(folder, task.name, error)
 
 
 def execute_notebook(name: str, output: Path, parameters: dict[str, Any], timeout_s: int) -> None:
@@ -163,9 +157,6 @@ def _quiet_kernels() -> Iterator[None]:
 
 def _docs(folder: Path, tasks: Sequence[str]) -> None:
     """Build Data Docs over the validations that the tasks left; none, no docs."""
-    kept = [folder / "tasks" / task / "validation.json" for task in tasks]
-    results = [
-        result for path in kept if path.exists() for result in runs.read_validation(json.loads(path.read_text()))
-    ]
+    results = [result for task in tasks for result in runs.read_validation(folder / "tasks" / task)]
     if results:
         build_docs(results, folder / "docs")

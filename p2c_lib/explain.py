@@ -16,17 +16,17 @@ from p2c_lib.pull import MONEY
 
 OUTCOME_COLUMNS = pl.Schema(
     {
-        "task": pl.String,
-        "key": pl.String,
-        "field": pl.String,
-        "outcome": pl.String,
-        "reason": pl.String,
-        "expected": pl.String,
-        "found": pl.String,
+        "task": pl.String(),
+        "key": pl.String(),
+        "field": pl.String(),
+        "outcome": pl.String(),
+        "reason": pl.String(),
+        "expected": pl.String(),
+        "found": pl.String(),
         "amount": MONEY,
-        "currency": pl.String,
-        "side": pl.String,
-        "remedy": pl.String,
+        "currency": pl.String(),
+        "side": pl.String(),
+        "remedy": pl.String(),
     }
 )
 """Columns and dtypes of ``outcomes.parquet``: one row for each key and field of a mismatched row, one row with a null
@@ -128,7 +128,7 @@ def explain(
         currency="currency",
         side="side",
         remedy=pl.col("code").replace_strict(remedies, default=None, return_dtype=pl.String),
-    ).cast(dict(OUTCOME_COLUMNS))
+    ).cast(OUTCOME_COLUMNS)
 
 
 def _words(task: Task) -> tuple[dict[str, str], dict[str, str]]:

@@ -25,12 +25,12 @@ from p2c_lib.pull import MONEY
 
 UNMAPPED_COLUMNS = pl.Schema(
     {
-        "task": pl.String,
-        "field": pl.String,
-        "value": pl.String,
-        "rows": pl.UInt32,
+        "task": pl.String(),
+        "field": pl.String(),
+        "value": pl.String(),
+        "rows": pl.UInt32(),
         "amount": MONEY,
-        "currency": pl.String,
+        "currency": pl.String(),
     }
 )
 

@@ -84,7 +84,7 @@ class Progress:
             self._show("stopped at" if error else "read")
 
 
-def check_parameters(given: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
+def check_parameters(given: Mapping[str, Any], kinds: Mapping[str, type[str] | type[int]]) -> None:
     """Refuse parameters of another type than declared: papermill turns ``-p x false`` into text and ``007`` into 7.
 
     Raises:
@@ -95,7 +95,7 @@ def check_parameters(given: Mapping[str, Any], kinds: Mapping[str, type]) -> Non
         kind = kinds[name]
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             problems.append(f"{name}={value!r} is {type(value).__name__}; it must be {kind.__name__}")
-        elif kind is int and value < 0:
+        elif isinstance(value, int) and value < 0:
             problems.append(f"{name}={value} is negative; it must be 0 or more")
     if problems:
         raise ParameterError("; ".join(problems))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from p2c_lib.explain import explain
 from p2c_lib.folder import UNMAPPED_COLUMNS, create, finish, save_failure, write_json
 from p2c_lib.model import Task, Template, check_against
 from p2c_lib.pull import MONEY, pull
-from p2c_lib.validate import SuiteResult, validate
+from p2c_lib.validate import Check, SuiteResult, validate
 
 Progress = Callable[[str, int], None]
 """Called with what is being read and how many rows have come so far."""
@@ -107,7 +108,7 @@ def read_sides(task: Task, clients: Mapping[str, Client], progress: Progress | N
         }
 
     with ThreadPoolExecutor(3) as pool:
-        source, found, parents = (pool.submit(job) for job in (pull_source, pull_found, pull_parents))
+        source, found, parents = pool.submit(pull_source), pool.submit(pull_found), pool.submit(pull_parents)
         return Sides(source.result(), found.result(), parents.result(), began, time.perf_counter() - clock)
 
 
@@ -172,7 +173,7 @@ def _unmapped(task: Task, mapped: mapping.Expected, excluded: pl.Series) -> pl.D
         .group_by("field", "value", "currency", maintain_order=True)
         .agg(rows=pl.len(), amount=pl.col("amount").fill_null(0).sum())
         .select(pl.lit(task.name).alias("task"), "field", "value", "rows", "amount", "currency")
-        .cast(dict(UNMAPPED_COLUMNS))
+        .cast(UNMAPPED_COLUMNS)
         .sort("rows", "value", descending=[True, False])
     )
 
@@ -248,6 +249,25 @@ def save_checks(folder: Path, task: Task, results: Sequence[SuiteResult]) -> lis
     return checks
 
 
+def read_validation(place: Path) -> list[SuiteResult]:
+    """What `save_checks` kept in a task's folder, as results again; none when the task was not validated."""
+    if not (place / "validation.json").exists():
+        return []
+    answers = json.loads((place / "validation.json").read_text("utf-8"))
+    suites = json.loads((place / "checks.json").read_text("utf-8"))
+    return [
+        SuiteResult(
+            suite=suite["suite"],
+            rows=suite["rows"],
+            checks=tuple(Check(**{f.name: check[f.name] for f in fields(Check)}) for check in suite["checks"]),
+            success=suite["success"],
+            statistics=suite["statistics"],
+            result=answer,
+        )
+        for suite, answer in zip(suites, answers, strict=True)
+    ]
+
+
 def routes(source: pl.DataFrame, task: Task, templates: Mapping[str, Template]) -> pl.DataFrame:
     """Where the rows of a source entity go, over all tasks that read it.
 
@@ -279,7 +299,7 @@ def _same_entity(one: Task, other: Task) -> bool:
 
 
 def execute_task(
-    folder: Path, task: Task, clients: Mapping[str, Client], *, lag: timedelta, progress: Progress | None
+    folder: Path, task: Task, clients: Mapping[str, Client], *, lag: timedelta, progress: Progress | None = None
 ) -> None:
     """Do a task from pull to saved result; a failure is recorded in the folder and raised."""
     try:
