@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
-from urllib.parse import urljoin, urlsplit
+
+import httpx
 
 from p2c_lib.errors import ConnectError
 
@@ -70,39 +70,32 @@ def _explain_fno(body: bytes) -> Problem | None:
     return Problem(str(reason or error.get("message") or "no message"), str(error.get("code") or ""))
 
 
-def _origin(url: str) -> tuple[str, str, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+def _joined(link: str, current: str) -> httpx.URL | None:
+    """Resolve a link with the parser that will send it, so that both see one host; None for what is no address."""
+    try:
+        url = httpx.URL(current).join(link)
+    except (httpx.InvalidURL, ValueError):
+        return None
+    return url if not url.userinfo and ".." not in url.path.split("/") else None
 
 
 def _follow_same_host(link: str, current: str, base: str) -> str:
     """Dataverse repeats its own address; anything else is refused."""
-    url = urljoin(current, link)
-    try:
-        same = _origin(url) == _origin(base)
-    except ValueError:
-        same = False
-    if (
-        not same
-        or not urlsplit(url).path.startswith(urlsplit(base).path + "/")
-        or ".." in urlsplit(url).path.split("/")
-    ):
+    url, own = _joined(link, current), httpx.URL(base)
+    same = url is not None and (url.scheme, url.host, url.port) == (own.scheme, own.host, own.port)
+    if url is None or not same or not url.path.startswith(f"{own.path}/"):
         raise ConnectError(
             f"a next link leads away from {base}, so it was not followed and no token was sent there; "
             "set the profile's URL to the address that the service gives in its next links"
         )
-    return url
-
-
-_DATA = re.compile(r"/data/(?=[^/])")
+    return str(url)
 
 
 def _follow_own_base(link: str, current: str, base: str) -> str:
     """F&O may name an inner host in its links: the part behind /data/ is kept, our own base stands in front."""
-    url = urljoin(current, link)
-    found = _DATA.search(url.partition("?")[0])
-    tail = url[found.end() :] if found else ""
-    if not tail or ".." in tail.partition("?")[0].split("/"):
+    url = _joined(link, current)
+    before, found, tail = str(url or "").partition("/data/")
+    if not found or not tail or "?" in before:
         raise ConnectError(f"a next link holds no /data/ path, so it was not followed (expected {base}/...)")
     return f"{base}/{tail}"
 

@@ -20,7 +20,13 @@ __all__ = ["body_json", "key_path", "literal", "query_string"]
 _MEMBER = re.compile(r"[A-Za-z_]\w*\Z")
 _PLAIN = "$(),:/'*@!"
 """Characters that mean something in a query option's text, and nothing to the URL around it."""
-_INTEGERS = {"Edm.Byte": 8, "Edm.SByte": 8, "Edm.Int16": 16, "Edm.Int32": 32, "Edm.Int64": 64}
+_INTEGERS = {
+    "Edm.Byte": range(256),
+    "Edm.SByte": range(-(2**7), 2**7),
+    "Edm.Int16": range(-(2**15), 2**15),
+    "Edm.Int32": range(-(2**31), 2**31),
+    "Edm.Int64": range(-(2**63), 2**63),
+}
 
 
 def literal(value: Any, edm_type: str) -> str:
@@ -58,7 +64,7 @@ def _literal(value: Any, edm_type: str) -> str:
         if isinstance(value, (bool, float)):
             raise TypeError(edm_type)
         number = int(value)
-        if number != Decimal(str(value)) or number.bit_length() > _INTEGERS[edm_type] - (edm_type != "Edm.Byte"):
+        if number != Decimal(str(value)) or number not in _INTEGERS[edm_type]:
             raise ValueError(value)
         return str(number)
     if edm_type in ("Edm.Decimal", "Edm.Double", "Edm.Single"):
