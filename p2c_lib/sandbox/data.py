@@ -68,6 +68,14 @@ def generate(
     rows = _rows(size, counts)
     if empty:
         return World(sales_reference(0, 0), fno_reference(), TRUTH.to_frame())
+    if drift:
+        return World(*inject(*_agreeing(rows, seed), Draw(seed, "drift")))
+    sales, fno = _agreeing(rows, seed)
+    return World(sales, fno, excluded(sales["contacts"]))
+
+
+def _agreeing(rows: Mapping[str, int], seed: int) -> tuple[dict[str, pl.DataFrame], dict[str, pl.DataFrame]]:
+    """Both systems without any difference."""
     accounts, organisations = facts.accounts(Draw(seed, "accounts"), rows["accounts"])
     contacts, persons_of, persons = facts.contacts(Draw(seed, "contacts"), rows["contacts"], accounts)
     goods, products, items = facts.products(Draw(seed, "products"), rows["products"])
@@ -79,15 +87,12 @@ def generate(
         "products": pl.concat([products, own_products]),
         "productpricelevels": items,
     }
-    customers = pl.concat([organisations, persons, own["CustomersV2"]], how="diagonal")
     fno = fno_reference() | {
-        "CustomersV2": as_fno(customers),
+        "CustomersV2": as_fno(pl.concat([organisations, persons, own["CustomersV2"]], how="diagonal")),
         "CDSContactPersons": as_fno(pl.concat([persons_of, own["CDSContactPersons"]], how="diagonal")),
         "SellableReleasedProducts": pl.concat([goods, own["SellableReleasedProducts"]]),
     }
-    if drift:
-        return World(*inject(sales, fno, Draw(seed, "drift")))
-    return World(sales, fno, excluded(contacts))
+    return sales, fno
 
 
 def _rows(size: str, counts: Mapping[str, int] | None) -> dict[str, int]:

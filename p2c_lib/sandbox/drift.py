@@ -74,7 +74,7 @@ def _texts(values: pl.Series) -> pl.Series:
 
 
 class _Drift:
-    """The frames while differences are put in. Row numbers stay true until `frames_now`."""
+    """The frames while differences are put in. Row numbers and values stay as they were until `frames_now`."""
 
     def __init__(self, sales: dict[str, pl.DataFrame], fno: dict[str, pl.DataFrame], draw: Draw) -> None:
         self.frames = {("sales", name): frame for name, frame in sales.items()}
@@ -84,19 +84,29 @@ class _Drift:
         self.added: dict[Place, list[pl.DataFrame]] = {}
         self.truth: list[pl.DataFrame] = []
         self.used: dict[Place, list[pl.Series]] = {}
+        self.edits: dict[tuple[Place, str], list[tuple[pl.Series, pl.Series]]] = {}
 
     def values(self, place: Place, column: str, rows: pl.Series) -> pl.Series:
         return self.frames[place][column].gather(rows)
 
     def put(self, place: Place, column: str, rows: pl.Series, values: pl.Series | pl.Expr) -> None:
-        """Set a column of some rows; a changed Sales row was modified just now."""
-        frame = self.frames[place]
+        """Set a column of some rows; a changed Sales row was modified just now. Kept until `frames_now`."""
         new = pl.select(values).to_series() if isinstance(values, pl.Expr) else values
         if new.len() == 1 != rows.len():
             new = new.new_from_index(0, rows.len())
-        self.frames[place] = frame.with_columns(frame[column].clone().scatter(rows, new.cast(frame.schema[column])))
-        if column != "modifiedon" and "modifiedon" in frame.columns:
+        dtype = self.frames[place].schema[column]
+        self.edits.setdefault((place, column), []).append((rows, new.cast(dtype)))
+        if column != "modifiedon" and "modifiedon" in self.frames[place].columns:
             self.put(place, "modifiedon", rows, pl.lit(JUST_NOW).str.to_datetime(time_unit="us", time_zone="UTC"))
+
+    def settle(self, place: Place, column: str) -> None:
+        """Write the edits of a column into its frame, so that later rows are chosen by them."""
+        edits = self.edits.pop((place, column), [])
+        if edits:
+            rows, values = (pl.concat(list(part)) for part in zip(*edits, strict=True))
+            self.frames[place] = self.frames[place].with_columns(
+                self.frames[place][column].clone().scatter(rows, values)
+            )
 
     def drop(self, place: Place, rows: pl.Series) -> None:
         self.gone.setdefault(place, []).append(rows)
@@ -130,13 +140,15 @@ class _Drift:
         )
 
     def frames_now(self) -> tuple[dict[str, pl.DataFrame], dict[str, pl.DataFrame]]:
+        for place, column in list(self.edits):
+            self.settle(place, column)
         whole: dict[str, dict[str, pl.DataFrame]] = {"sales": {}, "fno": {}}
-        for place, frame in self.frames.items():
-            kept = frame
+        for place in list(self.frames):
+            kept = self.frames.pop(place)
             if place in self.gone:
                 gone = pl.concat([rows.cast(pl.UInt32) for rows in self.gone[place]])
-                kept = frame.filter(~pl.int_range(pl.len(), dtype=pl.UInt32).is_in(gone.implode()))
-            whole[place[0]][place[1]] = pl.concat([kept, *self.added.get(place, [])])
+                kept = kept.filter(~pl.int_range(pl.len(), dtype=pl.UInt32).is_in(gone.implode()))
+            whole[place[0]][place[1]] = pl.concat([kept, *self.added.get(place, [])], rechunk=False)
         return whole["sales"], whole["fno"]
 
 
@@ -194,6 +206,7 @@ def inject(
         Small data may have too few fitting rows for some kinds.
     """
     drift = _Drift(sales, fno, draw)
+    del sales, fno  # a frame is given up as soon as its changed copy is there
     _orphans(drift)
     for task in TASKS:
         pool = _Pool(drift, task)
@@ -295,6 +308,7 @@ def _filters(drift: _Drift, pool: _Pool) -> None:
 
     def leave_out(rows: pl.DataFrame, column: str, value: bool) -> None:
         drift.put(CONTACTS, column, rows["source_row"], pl.lit(value))
+        drift.settle(CONTACTS, column)
         text = pl.Series([value]).cast(pl.String).new_from_index(0, rows.height)
         before = pl.Series([not value]).cast(pl.String).new_from_index(0, rows.height)
         drift.note(pool.task, rows["key"], "excluded", before=before, after=text)
@@ -333,10 +347,10 @@ def _fields(drift: _Drift, pool: _Pool, change: Change) -> None:
             shown = [values.replace(edit.names) if edit.names else values for values in (before, after)]
             drift.note(pool.task, taken["key"], change.outcome, field, *shown)
         if edit.column == "lastname":
-            _rename(drift, rows)
+            _rename(drift, rows, after)
 
 
-def _rename(drift: _Drift, rows: pl.Series) -> None:
+def _rename(drift: _Drift, rows: pl.Series, last: pl.Series) -> None:
     """Full name as Sales builds it."""
-    parts = [drift.values(CONTACTS, name, rows) for name in ("firstname", "lastname")]
-    drift.put(CONTACTS, "fullname", rows, pl.concat_str(*parts, separator=" ", ignore_nulls=True))
+    first = drift.values(CONTACTS, "firstname", rows)
+    drift.put(CONTACTS, "fullname", rows, pl.concat_str(first, last, separator=" ", ignore_nulls=True))
