@@ -638,6 +638,87 @@ def test_missing_privileges_are_403(make: Any) -> None:
     assert fno.get(key("US-001")).status_code == 200
 
 
+# batches ----------------------------------------------------------------------------------------------------------
+def operation(method: str, url: str, body: str = "", number: int | None = None, inside: bool = False) -> str:
+    note = f"Content-ID: {number}\r\n" if number is not None else ""
+    head = "Content-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n"
+    outer, inner = ("", note) if inside else (note, "")
+    return f"{head}{outer}\r\n{method} {url} HTTP/1.1\r\nContent-Type: application/json\r\n{inner}\r\n{body}\r\n"
+
+
+def change_set(*operations: str) -> str:
+    parts = "".join(f"--changeset_1\r\n{one}" for one in operations)
+    return f"Content-Type: multipart/mixed; boundary=changeset_1\r\n\r\n{parts}--changeset_1--\r\n"
+
+
+def batch(fno: Fno, *items: str) -> httpx.Response:
+    body = "".join(f"--batch_1\r\n{one}" for one in items) + "--batch_1--\r\n"
+    head = {"Content-Type": "multipart/mixed; boundary=batch_1"}
+    return fno.http.post("/data/$batch", content=body.encode(), headers=head)
+
+
+def statuses(answer: httpx.Response) -> list[str]:
+    assert answer.status_code == 200, answer.text
+    return re.findall(r"^HTTP/1\.1 (\d+)", answer.text, re.M)
+
+
+GROUP = '{"dataAreaId":"usmf","CustomerGroupId":"%s"}'
+
+
+def test_a_batch_answers_each_operation_with_its_content_id(fno: Fno) -> None:
+    answer = batch(
+        fno,
+        change_set(
+            operation("POST", f"{fno.url}/data/CustomerGroups", GROUP % "20", 1),
+            operation("POST", "CustomerGroups", GROUP % "21", 2, inside=True),
+        ),
+        operation("GET", "CustomerGroups?$select=CustomerGroupId"),
+        operation("PATCH", "Nothing('x')", "{}", 7),
+    )
+    assert statuses(answer) == ["201", "201", "200", "404"]
+    assert answer.headers["content-type"].startswith("multipart/mixed; boundary=batchresponse_")
+    assert "changesetresponse_" in answer.text
+    assert re.findall(r"Content-ID: (\d+)", answer.text) == ["1", "2", "7"]
+    assert f"Location: {fno.url}/data/CustomerGroups(dataAreaId='usmf',CustomerGroupId='20')" in answer.text
+    assert answer.text.count("ETag: ") == 2
+    assert '"CustomerGroupId":"21"' in answer.text.split("changesetresponse_")[-1]
+
+
+def test_a_change_set_that_fails_keeps_nothing_and_tells_its_one_error(fno: Fno) -> None:
+    answer = batch(
+        fno,
+        change_set(
+            operation("POST", "CustomerGroups", GROUP % "20", 1),
+            operation("POST", "CustomerGroups", GROUP % "10", 2),
+            operation("POST", "CustomerGroups", GROUP % "30", 3),
+        ),
+    )
+    assert statuses(answer) == ["400"]
+    assert "The record already exists." in answer.text and "Content-ID: 2" in answer.text
+    assert fno.get("/CustomerGroups/$count").text == "1"
+
+
+def test_a_batch_holds_five_thousand_operations_and_no_more(fno: Fno) -> None:
+    many = [operation("GET", "Nothing")] * 5_000
+    assert len(statuses(batch(fno, *many))) == 5_000
+    assert "5000" in fno.refusal(batch(fno, *many, many[0]), 400)
+
+
+def test_a_json_batch_is_400(fno: Fno) -> None:
+    assert "multipart/mixed" in fno.refusal(fno.post("/$batch", {"requests": []}), 400)
+
+
+@pytest.mark.parametrize("in_change_set", [True, False])
+def test_one_operation_of_a_batch_can_be_throttled(fno: Fno, in_change_set: bool) -> None:
+    rule = {"kind": "throttle", "part": True, "path": "CustomerGroups", "after": 1, "first": 1, "retry_after": 7}
+    assert fno.http.post("/sandbox/faults", json=rule).status_code == 200
+    operations = [operation("POST", "CustomerGroups", GROUP % name, n) for n, name in enumerate(("20", "21", "22"))]
+    answer = batch(fno, *([change_set(*operations)] if in_change_set else operations))
+    assert statuses(answer) == (["429"] if in_change_set else ["201", "429", "201"])
+    assert "Retry-After: 7" in answer.text and "Content-ID: 1" in answer.text
+    assert fno.get("/CustomerGroups/$count").text == ("1" if in_change_set else "3")
+
+
 # the sandbox's own routes ---------------------------------------------------------------------------------------
 def admin(fno: Fno, body: dict[str, Any], status: int = 200) -> dict[str, Any]:
     answer = fno.http.post("/sandbox/rows", json=body)
