@@ -62,7 +62,7 @@ def pull(
     frame = _read(client, known, schema, _and(client.company_filter(known), filter), progress)
     for path in paths:
         frame = _resolve(client, frame, path)
-    return frame.select(dict.fromkeys([*known.key, ETAG, *columns]))
+    return frame.select(list(dict.fromkeys([*known.key, ETAG, *columns])))
 
 
 def _dtype(known: Entity, name: str) -> pl.DataType:
@@ -102,7 +102,7 @@ def _path(client: Client, known: Entity, name: str) -> _Path:
         raise SchemaError(f"{known.name}: '{name}': no lookup '{head}'{near(head, heads)}")
     chosen: list[tuple[Lookup, str]] = []
     targets = _TARGET.findall(f".{tail}") if "(" in tail else []
-    if targets and "".join(f".{kind}({column})" for kind, column in targets) != f".{tail}":
+    if "(" in tail and "".join(f".{kind}({column})" for kind, column in targets) != f".{tail}":
         raise SchemaError(f"{known.name}: '{name}': write lookup.Target(column).Other(column)")
     for kind, column in targets:
         match = [lookup for lookup in found if lookup.target_type.lower() == kind.lower()]
