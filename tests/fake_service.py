@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
 from p2c_lib.config import Limits
 from p2c_lib.connect import Column, Entity, Lookup, Metadata, Written, literal
+from p2c_lib.connect.literals import body_json
 from p2c_lib.errors import Conflict, ConnectError, NotFound
 from p2c_lib.sandbox.schema import Schema, load_schema
 
 Hook = Callable[[str, str, Mapping[str, Any]], Exception | None]
+
+
+# Columns of the template that not every organisation's metadata is sure to have.
+EXTRA = {"contacts": {"gendercode": "Edm.Int32", "familystatuscode": "Edm.Int32", "governmentid": "Edm.String"}}
 
 
 def metadata_of(system: str, **changes: Mapping[str, Any]) -> Metadata:
@@ -25,7 +28,7 @@ def metadata_of(system: str, **changes: Mapping[str, Any]) -> Metadata:
 
 def _entity(schema: Schema, name: str, changes: Mapping[str, Any]) -> Entity:
     raw = schema.entities[name]
-    columns = {}
+    columns = {extra: Column(extra, kind) for extra, kind in EXTRA.get(name, {}).items()}
     for column in raw.columns.values():
         enum = tuple(schema.enums[column.enum]) if column.enum else ()
         columns[column.name] = Column(
@@ -117,7 +120,7 @@ class FakeClient:
                 found.append(
                     {"@odata.etag": row["@odata.etag"], **{n: self._shown(entity, n, row, blank) for n in select}}
                 )
-        yield json.dumps({"@odata.context": "x", "value": found}, default=float).encode()
+        yield body_json({"@odata.context": "x", "value": found})
 
     def _shown(self, entity: str, name: str, row: Mapping[str, Any], blank: str | None) -> Any:
         column = self.entity(entity).column(name)
@@ -182,7 +185,3 @@ def _holds(entity: Entity, filter: str, row: Mapping[str, Any]) -> bool:
     text = re.sub(r"(\w+) eq ('(?:[^']|'')*'|[^\s()]+)", compare, filter)
     assert re.fullmatch(r"(True|False|and|or|[() ])+", text), f"the fake cannot read the filter {filter}"
     return bool(eval(text))
-
-
-def amount(text: str) -> Decimal:
-    return Decimal(text)
