@@ -19,9 +19,11 @@ DEFAULTS: dict[str, Any] = {
     "token": None,  # a token that is always accepted, for tools that cannot ask for one
     "limits": {"sales": None, "fno": None},  # None: no windows; DOCUMENTED_LIMITS or smaller numbers switch them on
     "denied": [],  # [{"system": "fno", "entity": "CustomersV2", "verb": "create|read|write|delete"}]
-    "gzip": False,  # True: answers are compressed for clients that ask for it, as the real services do
+    "gzip": True,  # answers are compressed for clients that ask for it, as the real services do
     # Sales.
     "account_key": False,  # True: the alternate key on accountnumber that solutions before 15.0.0.2 had
+    "sales_page_rows": 5000,
+    "dop_hint": 16,  # the parallelism that Sales advises with every answer
     # Finance and Operations.
     "company": "usmf",  # default company of the calling user
     "application_version": "10.0.40.10",

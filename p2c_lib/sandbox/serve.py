@@ -49,7 +49,7 @@ def build_app(system: System, store: Store, config: Mapping[str, Any], directory
     tokens = Tokens(config["token_lifetime_s"], config["require_token"], config.get("token"))
     admin = create_admin(store, config, rules=rules, tokens=tokens, directory=directory)
     inner: ASGIApp = _privileges(service, config) if system == "sales" and config["denied"] else service
-    if config.get("gzip"):
+    if system == "fno" and config["gzip"]:  # the other one does it itself
         from starlette.middleware.gzip import GZipMiddleware
 
         inner = GZipMiddleware(inner, minimum_size=1000, compresslevel=1)
