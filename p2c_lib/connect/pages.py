@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from typing import Any
 
 import polars as pl
@@ -185,6 +185,7 @@ def _check_places(series: pl.Series, where: str) -> None:
             amount = Decimal(text)
         except ArithmeticError:
             continue  # the cast will say so
-        exponent = amount.normalize().as_tuple().exponent
+        # The widest context: the usual one of 28 digits would itself drop what is looked for.
+        exponent = amount.normalize(Context(prec=MAX_PREC, Emin=MIN_EMIN, Emax=MAX_EMAX)).as_tuple().exponent
         if isinstance(exponent, int) and exponent < -12:
             raise SchemaError(f"{where}: {series.name} holds {text}: more than 12 decimal places")
