@@ -79,21 +79,49 @@ def sales_reference(accounts: int, contacts: int) -> dict[str, pl.DataFrame]:
     frames = {
         "businessunits": _frame(["businessunitid", "name"], [(office, "Contoso")]).with_columns(stamp),
         "systemusers": _frame(
-            ["systemuserid", "fullname", "firstname", "lastname", "domainname", "internalemailaddress",
-             "isintegrationuser", "accessmode", "_businessunitid_value"],
+            [
+                "systemuserid",
+                "fullname",
+                "firstname",
+                "lastname",
+                "domainname",
+                "internalemailaddress",
+                "isintegrationuser",
+                "accessmode",
+                "_businessunitid_value",
+            ],
             [
                 (guid("user", name), name, *name.split(" "), mail, mail, False, 0, office)
                 for name in USERS
                 for mail in [f"{name.lower().replace(' ', '.')}@contoso.example"]
             ]
-            + [(guid("user", "P2C Integration"), "P2C Integration", "P2C", "Integration", "p2c@contoso.example",
-                "p2c@contoso.example", True, 4, office)],
+            + [
+                (
+                    guid("user", "P2C Integration"),
+                    "P2C Integration",
+                    "P2C",
+                    "Integration",
+                    "p2c@contoso.example",
+                    "p2c@contoso.example",
+                    True,
+                    4,
+                    office,
+                )
+            ],
         ),
         "transactioncurrencies": _frame(
-            ["transactioncurrencyid", "isocurrencycode", "currencyname", "currencysymbol", "currencyprecision",
-             "exchangerate"],
-            [(guid("currency", iso), iso, name, symbol, places, Decimal(rate))
-             for iso, name, symbol, places, rate in CURRENCIES + OTHER_CURRENCIES],
+            [
+                "transactioncurrencyid",
+                "isocurrencycode",
+                "currencyname",
+                "currencysymbol",
+                "currencyprecision",
+                "exchangerate",
+            ],
+            [
+                (guid("currency", iso), iso, name, symbol, places, Decimal(rate))
+                for iso, name, symbol, places, rate in CURRENCIES + OTHER_CURRENCIES
+            ],
         ).with_columns(pl.col("exchangerate").cast(MONEY), *stamp),
         "uomschedules": _frame(
             ["uomscheduleid", "name", "baseuomname"],
@@ -101,35 +129,84 @@ def sales_reference(accounts: int, contacts: int) -> dict[str, pl.DataFrame]:
         ).with_columns(stamp),
         "uoms": _frame(
             ["uomid", "name", "_uomscheduleid_value", "_baseuom_value", "quantity", "isschedulebaseuom"],
-            [(guid("uom", name), name, unit, None if name == "Each" else base, Decimal(1), name == "Each")
-             for name in names]
+            [
+                (guid("uom", name), name, unit, None if name == "Each" else base, Decimal(1), name == "Each")
+                for name in names
+            ]
             + [(guid("uom", "Hour"), "Hour", guid("unit", "Time"), None, Decimal(1), True)],
         ).with_columns(pl.col("quantity").cast(MONEY), *stamp),
         "pricelevels": _frame(
             ["pricelevelid", "name", "_transactioncurrencyid_value", "statecode", "statuscode"],
-            [(guid("pricelist", name), name, guid("currency", iso), 0 if on else 1, 100001 if on else 100002)
-             for name, iso, on in PRICE_LISTS],
+            [
+                (guid("pricelist", name), name, guid("currency", iso), 0 if on else 1, 100001 if on else 100002)
+                for name, iso, on in PRICE_LISTS
+            ],
         ).with_columns(stamp),
         "organizations": _frame(
-            ["organizationid", "name", "_basecurrencyid_value", "basecurrencyprecision", "baseisocurrencycode",
-             "currencydecimalprecision", "pricingdecimalprecision", "discountcalculationmethod",
-             "oobpricecalculationenabled", "createproductswithoutparentinactivestate", "languagecode",
-             "orderprefix", "quoteprefix", "invoiceprefix"],
-            [(guid("organization", "Contoso"), "Contoso", dollar, 2, "USD", 2, 2, 0, True, False, 1033,
-              "ORD", "QUO", "INV")],
+            [
+                "organizationid",
+                "name",
+                "_basecurrencyid_value",
+                "basecurrencyprecision",
+                "baseisocurrencycode",
+                "currencydecimalprecision",
+                "pricingdecimalprecision",
+                "discountcalculationmethod",
+                "oobpricecalculationenabled",
+                "createproductswithoutparentinactivestate",
+                "languagecode",
+                "orderprefix",
+                "quoteprefix",
+                "invoiceprefix",
+            ],
+            [
+                (
+                    guid("organization", "Contoso"),
+                    "Contoso",
+                    dollar,
+                    2,
+                    "USD",
+                    2,
+                    2,
+                    0,
+                    True,
+                    False,
+                    1033,
+                    "ORD",
+                    "QUO",
+                    "INV",
+                )
+            ],
         ),
         "solutions": _frame(
             ["solutionid", "uniquename", "friendlyname", "version", "ismanaged", "isvisible", "installedon"],
-            [(guid("solution", "P2C"), "msdynce_ProspectToCashIntegration", "Prospect to Cash", "15.0.0.2", True, True,
-              START)],
+            [
+                (
+                    guid("solution", "P2C"),
+                    "msdynce_ProspectToCashIntegration",
+                    "Prospect to Cash",
+                    "15.0.0.2",
+                    True,
+                    True,
+                    START,
+                )
+            ],
         ).with_columns(pl.col("installedon").cast(pl.Datetime("us", "UTC"))),
         "msdynce_p2cautonumbers": _frame(
-            ["msdynce_p2cautonumberid", "msdynce_entityname", "msdynce_name", "msdynce_prefix",
-             "msdynce_numbersequence", "msdynce_suffixlength"],
-            [(guid("sequence", table), table, table, prefix, FIRST_NUMBER + rows, 6)
-             for table, prefix, rows in (("account", "ACC", accounts), ("contact", "CON", contacts))],
+            [
+                "msdynce_p2cautonumberid",
+                "msdynce_entityname",
+                "msdynce_name",
+                "msdynce_prefix",
+                "msdynce_numbersequence",
+                "msdynce_suffixlength",
+            ],
+            [
+                (guid("sequence", table), table, table, prefix, FIRST_NUMBER + rows, 6)
+                for table, prefix, rows in (("account", "ACC", accounts), ("contact", "CON", contacts))
+            ],
         ).with_columns(stamp),
-    }  # fmt: skip
+    }
     whole = [pl.col(pl.Int64).cast(pl.Int32)]
     return {name: frame.with_columns(whole) for name, frame in frames.items()}
 
@@ -142,8 +219,15 @@ def fno_reference() -> dict[str, pl.DataFrame]:
     """
     frames = {
         "LegalEntities": _frame(
-            ["LegalEntityId", "Name", "CompanyName", "LanguageId", "PartyNumber", "AddressCountryRegionId",
-             "AddressCity"],
+            [
+                "LegalEntityId",
+                "Name",
+                "CompanyName",
+                "LanguageId",
+                "PartyNumber",
+                "AddressCountryRegionId",
+                "AddressCity",
+            ],
             [
                 ("usmf", "Contoso Entertainment System USA", "Contoso USA", "en-us", "000000001", "USA", "Redmond"),
                 ("demf", "Contoso Entertainment System Germany", "Contoso DE", "de", "000000002", "DEU", "München"),
@@ -173,8 +257,10 @@ def fno_reference() -> dict[str, pl.DataFrame]:
         ),
         "Currencies": _frame(
             ["CurrencyCode", "Name", "Symbol", "GeneralRoundingRule"],
-            [(iso, name, symbol, Decimal(1).scaleb(-places))
-             for iso, name, symbol, places, _ in CURRENCIES + OTHER_CURRENCIES],
+            [
+                (iso, name, symbol, Decimal(1).scaleb(-places))
+                for iso, name, symbol, places, _ in CURRENCIES + OTHER_CURRENCIES
+            ],
         ).with_columns(pl.col("GeneralRoundingRule").cast(MONEY)),
-    }  # fmt: skip
+    }
     return {name: frame.with_columns(pl.col(pl.Int64).cast(pl.Int32)) for name, frame in frames.items()}
