@@ -16,6 +16,7 @@ import polars as pl
 from p2c_lib.connect.pages import MONEY, dtype
 from p2c_lib.errors import SchemaError
 from p2c_lib.model import FieldMap, Task, read_constant
+from p2c_lib.model.fit import AMOUNT_TEXT
 
 if TYPE_CHECKING:
     from p2c_lib.connect.metadata import Column, Entity
@@ -328,7 +329,7 @@ def _from_text(value: pl.Expr, want: pl.DataType) -> pl.Expr:
         whole = pl.when(value.str.contains(r"^[+-]?\d{1,19}$")).then(value.str.strip_prefix("+"))
         return whole.cast(pl.Int64, strict=False).cast(want, strict=False)
     if want == MONEY:  # what goes past 26 or 12 digits would raise, or be rounded without a word
-        amount = value.str.contains(r"^[+-]?(?:0*\d{1,26}(?:\.\d{0,12}0*)?|\.\d{1,12}0*)$")
+        amount = value.str.contains(AMOUNT_TEXT)
         return pl.when(amount).then(value.str.strip_prefix("+")).cast(MONEY)
     if want == pl.Date:
         return value.str.to_date("%Y-%m-%d", strict=False)

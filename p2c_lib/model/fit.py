@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
 from p2c_lib.model.overlays import suggest
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 Constant = bool | int | str | Decimal | date | datetime
 Kind = Literal["text", "whole", "amount", "bool", "date", "time"]
+
+AMOUNT_TEXT = r"^[+-]?(?:0*\d{1,26}(?:\.\d{0,12}0*)?|\.\d{1,12}0*)$"
+"""A text that is an amount of 26 digits and 12 decimals, exactly: more would be rounded without a word."""
 
 _WHOLE_BITS = {"Edm.Byte": 8, "Edm.SByte": 7, "Edm.Int16": 15, "Edm.Int32": 31, "Edm.Int64": 63}
 _COPIES = ("copy", "default_if_blank", "transform")
@@ -86,13 +89,9 @@ def read_constant(text: str, edm_type: str) -> Constant:
 
 
 def _amount(text: str) -> Decimal:
-    try:
-        value = Decimal(text.strip())
-    except InvalidOperation:
-        raise ValueError(f"'{text}' is no amount; write it as '0.01'") from None
-    if not value.is_finite() or (value and (value.adjusted() > 25 or value != round(value, 12))):
-        raise ValueError(f"'{text}' is no amount of at most 26 digits before the point and 12 after it")
-    return value
+    if not re.fullmatch(AMOUNT_TEXT, text.strip()):
+        raise ValueError(f"'{text}' is no amount of at most 26 digits before the point and 12 after it, like '0.01'")
+    return Decimal(text.strip())
 
 
 def check_against(task: Task, source: Entity, destination: Entity) -> list[str]:

@@ -109,16 +109,19 @@ def _take(sources: Sources, node: Node | None) -> None:
             return
         sources.templates[name] = node
     elif isinstance(node.get("value_maps"), Node):
-        sources.value_maps.update(node["value_maps"])
+        maps = node["value_maps"]
+        for name, value_map in maps.items():
+            if not isinstance(value_map, Node):
+                sources.add(maps.at(name), "must be '{entries: {...}}'")
+            sources.value_maps[name] = (
+                value_map if isinstance(value_map, Node) else Node({"entries": {}}, maps.at(name))
+            )
     else:
         sources.add(node.where, "is neither a template ('template: name') nor value maps ('value_maps: {...}')")
 
 
 def _parse_value_maps(sources: Sources) -> Iterator[tuple[str, ValueMap]]:
     for name, node in sources.value_maps.items():
-        if not isinstance(node, Node):
-            sources.add(("value_maps", (name,)), "must be '{entries: {...}}'")
-            continue
         try:
             value_map = ValueMap.model_validate({"name": name, **node})
         except ValidationError as error:
@@ -141,8 +144,14 @@ def _parse_templates(sources: Sources, value_maps: Mapping[str, ValueMap]) -> It
         try:
             template = Template.model_validate(data)
         except ValidationError as error:
-            for detail in _plain(error.errors()):
+            details = _plain(error.errors())
+            for detail in details:
                 sources.add(locate(node, detail["loc"]), _message(detail, _shape(detail["loc"])))
+            rest = _without(node, details)
+            told = {detail["loc"][:-1] for detail in details if detail["type"] != "extra_forbidden"}
+            for loc, message in _faults(rest, sources.value_maps) if rest is not None else ():
+                if loc[:-1] not in told:
+                    sources.add(locate(node, loc), message)
             continue
         for loc, message in _faults(template, sources.value_maps):
             sources.add(locate(node, loc), message)
@@ -162,6 +171,31 @@ def _with_names(sources: Sources, node: Node) -> Node:
                 where = locate(node, ("tasks", index, key))
                 sources.add(where, f"'{key}' is not written in a task; value maps stand in a file of value maps")
     return node
+
+
+def _without(node: Node, errors: list[ErrorDetails]) -> Template | None:
+    """The template less what is wrong in it, to go on and look for other faults; None when too little is left."""
+    data = _copied(node)
+    for detail in errors:
+        parent: Any = data
+        for step in detail["loc"][:-1]:
+            if isinstance(parent, dict):
+                parent = parent.get(step)
+            else:
+                parent = parent[step] if isinstance(parent, list) and isinstance(step, int) else None
+        if not isinstance(parent, dict) or detail["loc"][-1] not in parent:
+            return None
+        del parent[detail["loc"][-1]]
+    try:
+        return Template.model_validate(data)
+    except ValidationError:
+        return None
+
+
+def _copied(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _copied(value) for key, value in data.items()}
+    return [_copied(value) for value in data] if isinstance(data, list) else data
 
 
 def _plain(errors: list[ErrorDetails]) -> list[ErrorDetails]:
@@ -196,8 +230,6 @@ def _message(detail: ErrorDetails, shape: type[BaseModel]) -> str:
         case "literal_error":
             known = re.findall(r"'([^']*)'", str(detail.get("ctx", {}).get("expected", "")))
             return f"{shown} is not one of its values; {suggest(given, known)}"
-        case "too_short":
-            return "must have at least one entry"
         case "tuple_type":
             return f"must be a list, '[a, b]', not {shown}"
         case "dict_type" | "model_type":
@@ -217,8 +249,13 @@ def _message(detail: ErrorDetails, shape: type[BaseModel]) -> str:
 
 def _faults(template: Template, value_maps: Mapping[str, Any]) -> Iterator[Fault]:
     """What each part allows but the whole does not; ``value_maps`` has the raw ones, so that a broken one is known."""
+    if not template.tasks:
+        yield ("tasks",), "must have at least one entry"
     for number, task in enumerate(template.tasks):
         at: Loc = ("tasks", number)
+        for entry in ("key", "fields"):
+            if not getattr(task, entry):
+                yield (*at, entry), "must have at least one entry"
         systems = f"{task.source.system}_to_{task.destination.system}"
         if systems != template.direction:
             yield (*at, "source", "system"), f"goes {systems}, but the template's direction is {template.direction}"

@@ -60,11 +60,13 @@ def path_text(loc: Loc) -> str:
 def suggest(name: object, known: Iterable[str]) -> str:
     """What would be right instead of an unknown name: near matches, then all that is known if that is short."""
     names = list(dict.fromkeys(known))
+    if not names:
+        return "none is known"
     by_lower = {item.lower(): item for item in names}
     near = [by_lower[item] for item in get_close_matches(str(name).lower(), by_lower, n=3, cutoff=0.6)]
     guess = f"did you mean {' or '.join(repr(item) for item in near)}?" if near else ""
     listed = f"known: {', '.join(names)}" if len(names) <= 25 and not (near and len(names) > 12) else ""
-    return "; ".join(part for part in (guess, listed) if part) or ("nothing like it is known" if names else "none is known")
+    return "; ".join(part for part in (guess, listed) if part) or "nothing like it is known"
 
 
 class _Loader(yaml.SafeLoader):
@@ -75,6 +77,12 @@ class _Loader(yaml.SafeLoader):
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
         self.repeated: list[str] = []
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):  # a few of them nested are a bomb, and one can hold itself
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "no aliases (*name) here; write it out", mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys: set[Any] = set()

@@ -242,11 +242,11 @@ class Task(_Part):
     title: str = ""
     source: Side
     destination: Side
-    key: Annotated[dict[str, str], Field(min_length=1)]
+    key: dict[str, str]
     key_confidence: Confidence = "confirmed"
     filter: tuple[Condition, ...] = ()
     filter_note: str = ""
-    fields: Annotated[tuple[FieldMap, ...], Field(min_length=1)]
+    fields: tuple[FieldMap, ...]
     currency: str | None = None
     amount: str | None = None
     note: str = ""
@@ -282,4 +282,4 @@ class Template(_Part):
     facts: tuple[str, ...] = ()
     quirks: tuple[str, ...] = ()
     note: str = ""
-    tasks: Annotated[tuple[Task, ...], Field(min_length=1)]
+    tasks: tuple[Task, ...]
