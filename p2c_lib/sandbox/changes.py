@@ -286,7 +286,6 @@ FIELDS: dict[str, tuple[Change, ...]] = {
             + _flips(("IsInactive",), "Yes")
             + _flips(("IsContactPersonExternallyMaintained",)),
         ),
-        Change("different", (Edit("AssociatedPartyNumber", pl.lit("US0000001")),)),
         Change(
             "different",
             (
