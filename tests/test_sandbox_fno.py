@@ -541,6 +541,11 @@ def test_a_contact_needs_a_party_and_a_customers_party_number_makes_one(fno: Fno
     assert fno.post("/CustomersV2", {"CustomerGroupId": "10"} | ADA).status_code == 201
     made = fno.post("/CDSContactPersons", contact)
     assert (made.status_code, made.json()["ContactPersonPartyType"]) == (201, "Person")
+    assert fno.get("/CDSParties('P-1')").json()["OrganizationName"] == "Ada's Mill"
+    assert fno.get("/CDSParties('CON-1')").json()["PartyType"] == "Person"
+    assert fno.http.delete(f"/data{key('C-1')}").status_code == 204
+    again = contact | {"ContactPersonPartyNumber": "CON-2"}
+    assert fno.post("/CDSContactPersons", again).status_code == 201  # the party outlives the customer
 
 
 def test_patch_and_put_change_what_was_sent_and_nothing_else(fno: Fno) -> None:

@@ -35,12 +35,21 @@ RELATIONS: dict[str, tuple[Relation, ...]] = {
     "CustomersV2": _CUSTOMER,
     "Warehouses": (Relation("OperationalSiteId", "Site", "OperationalSitesV2", "SiteId", "Sites"),),
 }
-# Where parties come from, as long as no entity of their own is served.
-PARTIES = (
-    ("CustomersV2", "PartyNumber"),
-    ("CDSContactPersons", "ContactPersonPartyNumber"),
-    ("LegalEntities", "PartyNumber"),
-)
+# Columns of a party, and where customers and contact persons have them.
+PARTY_COLUMNS: dict[str, dict[str, str]] = {
+    "CustomersV2": {
+        name: name
+        for name in ("PartyNumber", "PartyType", "OrganizationName", "PersonFirstName", "PersonMiddleName",
+                     "PersonLastName", "NameAlias", "LanguageId")
+    },
+    "CDSContactPersons": {
+        "PartyNumber": "ContactPersonPartyNumber",
+        "PartyType": "ContactPersonPartyType",
+        "PersonFirstName": "FirstName",
+        "PersonMiddleName": "MiddleName",
+        "PersonLastName": "LastName",
+    },
+}  # fmt: skip
 
 
 def fill_defaults(t: Transaction, entity: Entity, row: dict[str, Any], given: Mapping[str, Any]) -> None:
@@ -142,8 +151,16 @@ def _exists(t: Transaction, relation: Relation, row: Mapping[str, Any]) -> bool:
 
 
 def has_party(t: Transaction, number: str) -> bool:
-    """Tell whether any customer, contact person or legal entity is that party."""
-    return any(t.get(entity, {column: number}) is not None for entity, column in PARTIES)
+    """Tell whether there is a party of that number; customers put in behind the API's back count too."""
+    sets = ("CDSParties", "CustomersV2", "LegalEntities")
+    return any(t.get(entity, {"PartyNumber": number}) is not None for entity in sets)
+
+
+def add_party(t: Transaction, entity: Entity, row: Mapping[str, Any]) -> None:
+    """Make the party of a new customer or contact person, unless there is one; it outlives them."""
+    columns = PARTY_COLUMNS.get(entity.name)
+    if columns and t.get("CDSParties", {"PartyNumber": row[columns["PartyNumber"]]}) is None:
+        t.insert("CDSParties", {name: row[column] for name, column in columns.items()})
 
 
 def delete_infolog(t: Transaction, entity: Entity, row: Mapping[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ from json import JSONDecodeError, loads
 from typing import Any
 
 from p2c_lib.sandbox.fno_read import find, row_answer
-from p2c_lib.sandbox.fno_rules import UNCUT, delete_infolog, fill_defaults, infolog
+from p2c_lib.sandbox.fno_rules import UNCUT, add_party, delete_infolog, fill_defaults, infolog
 from p2c_lib.sandbox.fno_wire import NAMESPACE, Answer, Call, FnoError, bad_body, etag_of, key_url, write_failure
 from p2c_lib.sandbox.schema import Column, Entity, Schema
 from p2c_lib.sandbox.store import DuplicateKey, Transaction, decimal_text
@@ -52,6 +52,7 @@ def create(t: Transaction, config: Mapping[str, Any], entity: Entity, call: Call
         stored = t.insert(entity.name, row)
     except DuplicateKey as error:
         raise write_failure(entity, "Write", ["Error: The record already exists"], status) from error
+    add_party(t, entity, stored)
     location = f"{call.root}/data/{key_url(entity, stored)}"
     plain = Call(call.method, call.path, {}, call.headers, b"", call.root)
     return row_answer(201, entity, stored, list(entity.columns.values()), plain, {"Location": location})

@@ -8,6 +8,7 @@ import polars as pl
 import sqlalchemy as sa
 
 from p2c_lib.errors import SandboxError
+from p2c_lib.sandbox.fno_rules import PARTY_COLUMNS
 from p2c_lib.sandbox.knobs import WRONG
 from p2c_lib.sandbox.schema import load_schema
 from p2c_lib.sandbox.store import Store
@@ -27,7 +28,28 @@ def load(system: Literal["sales", "fno"], file: Path, frames: Mapping[str, pl.Da
     store = Store(file, load_schema(system))
     for entity, frame in frames.items():
         store.load(entity, frame)
+    if system == "fno" and "CDSParties" not in frames:
+        store.load("CDSParties", _parties(frames))
     return store
+
+
+def _parties(frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """The parties behind customers and contact persons, once each (numbers are compared without case)."""
+    parts = [
+        frames[entity].select(
+            pl.col(column).alias(name) for name, column in columns.items() if column in frames[entity].columns
+        )
+        for entity, columns in PARTY_COLUMNS.items()
+        if columns["PartyNumber"] in frames.get(entity, pl.DataFrame()).columns
+    ]
+    if not parts:
+        return pl.DataFrame()
+    parties = pl.concat(parts, how="diagonal").filter(pl.col("PartyNumber") != "")
+    return (
+        parties.with_columns(pl.col("PartyNumber").str.to_lowercase().alias("folded"))
+        .unique("folded", keep="first", maintain_order=True)
+        .drop("folded")
+    )
 
 
 def replace(system: Literal["sales", "fno"], old: Path, new: Path) -> None:
