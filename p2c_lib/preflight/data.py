@@ -1,0 +1,212 @@
+"""The data both systems must hold before rows can flow: units, currencies, price lists, constants, clean keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import polars as pl
+
+from p2c_lib.connect import Client
+from p2c_lib.model import FieldMap, Task
+from p2c_lib.preflight.check import Check, Context, facts, judged, listed
+from p2c_lib.pull import pull
+from p2c_lib.write.lookups import resolve
+
+
+@dataclass(frozen=True)
+class _Values:
+    """What a field can send: ``used`` by the rows that are there, ``other`` only if such a row comes; and the source
+    values ``unmapped`` that its value map does not know."""
+
+    used: tuple[str, ...]
+    other: tuple[str, ...]
+    unmapped: tuple[str, ...]
+
+
+def _distinct(client: Client, entity: str, columns: list[str]) -> Mapping[str, pl.Series]:
+    """Distinct values of columns as text, nulls among them."""
+    frame = pull(client, entity, columns) if columns else pl.DataFrame()
+    return {name: frame[name].cast(pl.String).unique().sort() for name in columns}
+
+
+def _values(task: Task, field: FieldMap, there: pl.Series | None) -> _Values:
+    values = [] if there is None else there.to_list()
+    texts = [value for value in values if value is not None and value.strip()]
+    blank = len(texts) < len(values)
+    constant = [field.value] if field.value is not None else []
+    if field.map == "default":
+        return _Values(tuple(constant), (), ())
+    if field.map == "value_map":
+        entries = task.value_maps[str(field.value_map)].entries
+        known = {text.strip().lower() for text in texts}
+        if blank and field.blank_default is None:
+            known.add("")
+        used = [str(target) for key, target in entries.items() if key.strip().lower() in known]
+        if field.blank_default is not None and blank:
+            used.append(field.blank_default)
+        other = [str(target) for target in entries.values() if str(target) not in used]
+        keys = {key.strip().lower() for key in entries}
+        lost = [text for text in texts if text.strip().lower() not in keys]
+        return _Values(tuple(dict.fromkeys(used)), tuple(dict.fromkeys(other)), tuple(lost))
+    return _Values(tuple(dict.fromkeys([*texts, *constant])), (), ())
+
+
+def constants(context: Context) -> Iterator[Check]:
+    """Constants and values of value maps that F&O must know, in the company: groups, sites, warehouses, currencies."""
+    rules = facts()["references"]
+    known: dict[str, set[str]] = {}
+    seen: set[tuple[str, str]] = set()
+    fno = context.clients["fno"]
+    for task in (task for task in context.tasks if task.destination.system == "fno"):
+        fields = [field for field in task.fields if field.destination in rules]
+        columns = list(dict.fromkeys(field.source for field in fields if field.source))
+        there = _distinct(context.clients[task.source.system], task.source.entity, columns)
+        for field in fields:
+            rule, values = rules[field.destination], _values(task, field, there.get(field.source or ""))
+            if rule["entity"] not in known:
+                frame = pull(fno, rule["entity"], [rule["column"]])
+                known[rule["entity"]] = {str(value).strip().lower() for value in frame[rule["column"]].drop_nulls()}
+            for value, status in [*((v, "failed") for v in values.used), *((v, "warning") for v in values.other)]:
+                if (rule["entity"], value) in seen:
+                    continue
+                seen.add((rule["entity"], value))
+                is_there = value.strip().lower() in known[rule["entity"]]
+                yield judged(
+                    is_there,
+                    f"{field.destination} {value}",
+                    "fno",
+                    f"{'is' if is_there else 'not'} in {rule['entity']} of {context.company}",
+                    f"{field.destination} '{value}', which the template {task.template or task.name} sends",
+                    f"make it ({rule['path']}), or change the template in an overlay",
+                    "failed" if status == "failed" else "warning",
+                )
+            if values.unmapped:
+                yield _unmapped(task, field, values)
+
+
+def _unmapped(task: Task, field: FieldMap, values: _Values) -> Check:
+    return Check(
+        f"value map {field.value_map}",
+        task.source.system,
+        "warning",
+        f"{field.source} of {task.source.entity} without an entry: {listed([f'{text!r}' for text in values.unmapped])}",
+        "an entry for every value",
+        "extend the value map in an overlay; rows with such a value are held back",
+    )
+
+
+def lookups(context: Context) -> Iterator[Check]:
+    """Units, unit groups and currencies that Sales must know, by name."""
+    rules = facts()["references"]
+    for task in (task for task in context.tasks if task.destination.system == "sales"):
+        client = context.clients["sales"]
+        source = context.clients[task.source.system]
+        entity = client.entity(task.destination.entity)
+        fields = [field for field in task.fields if "." in field.destination]
+        there = _distinct(source, task.source.entity, list(dict.fromkeys(f.source for f in fields if f.source)))
+        fixed = {f.destination: f.value for f in fields if f.map == "default"}
+        rows: list[dict[str, str | None]] = []
+        asked: list[tuple[FieldMap, str, bool]] = []
+        for field in fields:
+            values = _values(task, field, there.get(field.source or ""))
+            for value, used in [*((v, True) for v in values.used), *((v, False) for v in values.other)]:
+                asked.append((field, value, used))
+                rows.append({**{f.destination: None for f in fields}, **fixed, field.destination: value})
+            if values.unmapped:
+                yield _unmapped(task, field, values)
+            if field.source in rules and field.map == "value_map":
+                yield _known_at_source(context, task, field, rules[field.source])
+        schema = {field.destination: pl.String for field in fields}
+        paths = [field.destination for field in fields]
+        found = resolve(client, client.metadata(), entity, paths, pl.DataFrame(rows, schema=schema))
+        for number, (field, value, used) in enumerate(asked):
+            problem = found[field.destination].problems[number]
+            yield judged(
+                problem is None,
+                f"{field.destination} {value}",
+                "sales",
+                problem or "is there, once",
+                f"'{value}', which the template {task.template or task.name} sends",
+                "make it in Sales, or change constant or value map in an overlay",
+                "failed" if used else "warning",
+            )
+
+
+def _known_at_source(context: Context, task: Task, field: FieldMap, rule: Mapping[str, str]) -> Check:
+    frame = pull(context.clients["fno"], rule["entity"], [rule["column"]])
+    known = {str(value).strip().lower() for value in frame[rule["column"]].drop_nulls()}
+    entries = [key for key in task.value_maps[str(field.value_map)].entries if key]
+    strangers = [key for key in entries if key.strip().lower() not in known]
+    return judged(
+        not strangers,
+        f"{rule['entity']} of value map {field.value_map}",
+        "fno",
+        f"not in {rule['entity']}: {listed(strangers)}" if strangers else f"all {len(entries)} are there",
+        "every source value of the map exists",
+        f"harmless; take them out of the map, or make them: {rule['path']}",
+        "warning",
+    )
+
+
+def price_lists(context: Context) -> Iterator[Check]:
+    """A valid price list in every currency that products are in; without one the product's row is refused."""
+    rule = facts()["price_lists"]
+    sales = context.clients["sales"]
+    tasks = [task for task in context.tasks if task.destination.entity == rule["products"]]
+    today = datetime.now(UTC).date()
+    columns = ["name", "statecode", "begindate", "enddate", rule["currency"]]
+    valid = pull(sales, rule["entity"], columns).filter(
+        pl.col("statecode") == 0,
+        pl.col("begindate").is_null() | (pl.col("begindate").cast(pl.Date) <= today),
+        pl.col("enddate").is_null() | (pl.col("enddate").cast(pl.Date) >= today),
+    )
+    first = dict(valid.sort("name", descending=True).select(rule["currency"], "name").iter_rows())
+    used: dict[str, bool] = {}
+    for task in tasks:
+        field = task.field(rule["currency"])
+        there = _distinct(
+            context.clients[task.source.system], task.source.entity, [field.source] if field.source else []
+        )
+        used |= dict.fromkeys(_values(task, field, there.get(field.source or "")).used, True)
+    own = pull(sales, rule["products"], [rule["currency"]])[rule["currency"]].drop_nulls().unique().sort()
+    for currency in [*used, *(code for code in own if code not in used)]:
+        yield judged(
+            currency in first,
+            f"price list {currency}",
+            "sales",
+            f"first by name: {first[currency]}" if currency in first else f"no valid price list in {currency}",
+            f"a price list in {currency}",
+            f"make one: {rule['path']}; a product in that currency is refused without it",
+            "failed" if currency in used else "warning",
+        )
+
+
+def keys(context: Context) -> Iterator[Check]:
+    """Blank and repeated keys, compared as the services compare them: trimmed, without case."""
+    places: dict[tuple[str, ...], None] = {}
+    for task in context.tasks:
+        places[task.source.system, task.source.entity, *task.key.values()] = None
+        places[task.destination.system, task.destination.entity, *task.key] = None
+    for system, entity, *columns in places:
+        frame = pull(context.clients[system], entity, columns)
+        parts = [pl.col(name).cast(pl.String).str.strip_chars().fill_null("") for name in columns]
+        whole = frame.select(key=pl.concat_str(parts, separator="|"), blank=pl.any_horizontal([p == "" for p in parts]))
+        there = whole.filter(~pl.col("blank"))
+        repeated = there.filter(pl.col("key").str.to_lowercase().is_duplicated())["key"].unique().sort().to_list()
+        name = f"{', '.join(columns)} of {entity}"
+        yield judged(
+            not repeated,
+            f"no repeated {name}",
+            system,
+            f"{len(repeated)} repeated: {listed(repeated)}" if repeated else f"{there.height} keys, each once",
+            "each number once",
+            "merge or renumber the rows: Settings > Data management > Duplicate detection helps to find them"
+            if system == "sales"
+            else "renumber the rows",
+        )
+        blank = int(whole["blank"].sum())
+        if blank:
+            words = "rows without a number are never sent; save them again in Sales to have them numbered"
+            yield Check(f"no blank {name}", system, "warning", f"{blank} rows without", "a number in each row", words)
