@@ -38,6 +38,8 @@ _OURS: Final = ("expectations", "validations", "static", "index.html")
 _SCRIPT: Final = re.compile(r"<script\b[^>]*\bsrc=[\"'](?P<url>(?:https?:)?//[^\"']*)[\"'][^>]*>\s*</script>", re.I)
 _LINK: Final = re.compile(r"<link\b[^>]*\bhref=[\"'](?P<url>(?:https?:)?//[^\"']*)[\"'][^>]*>", re.I)
 _IMAGE: Final = re.compile(r"(?P<before><img\b[^>]*\bsrc=[\"'])(?:https?:)?//[^\"']*(?P<after>[\"'])", re.I)
+_STYLE: Final = re.compile(r"<style\b.*?</style>", re.I | re.S)
+_STYLE_URL: Final = re.compile(r"url\(\s*[\"']?(?:https?:)?//[^)]*\)", re.I)
 _ICON: Final = re.compile(r"(?P<before><link\b[^>]*\bhref=[\"'])[./]*static/images/favicon\.ico", re.I)
 _FOOTER: Final = re.compile(r"<footer>.*?newsletter.*?</footer>", re.I | re.S)
 
@@ -181,6 +183,7 @@ def _offline(text: str, static: str) -> str:
     text = _LINK.sub(link, _SCRIPT.sub(script, text))
     # The logo's address would tell a host which project is being looked at.
     text = _IMAGE.sub(rf"\g<before>{static}images/{_LOGO}\g<after>", text)
+    text = _STYLE.sub(lambda match: _STYLE_URL.sub("none", match[0]), text)
     # Great Expectations' own address of the icon is one folder short.
     text = _ICON.sub(rf"\g<before>{static}images/favicon.ico", text)
     return _FOOTER.sub("", text).replace("(prefers-color-scheme: dark)", "not all")
