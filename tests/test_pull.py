@@ -1,19 +1,32 @@
 import json
+import ssl
 import threading
+from contextlib import ExitStack
 from datetime import UTC, date, datetime
 from decimal import Context, Decimal
+from types import SimpleNamespace
 
+import httpx
 import polars as pl
 import pytest
-from hypothesis import given, settings
+import trustme
+from hypothesis import given
+from hypothesis import settings as profile
 from hypothesis import strategies as st
 from odata_fake import FNO_ROOT, SALES_ROOT, answer, client, error, page
 from polars.testing import assert_frame_equal
 
+from p2c_lib.config import Auth, Limits
+from p2c_lib.connect import Client, key_path
 from p2c_lib.connect.metadata import Column
 from p2c_lib.connect.pages import ETAG, MONEY, dtype, rows
-from p2c_lib.errors import PermissionDenied, SchemaError, ServiceError
+from p2c_lib.errors import Conflict, ConnectError, LostAnswer, NotFound, PermissionDenied, SchemaError, ServiceError
 from p2c_lib.pull import pull
+from p2c_lib.sandbox.data import generate
+from p2c_lib.sandbox.knobs import settings
+from p2c_lib.sandbox.loading import load
+from p2c_lib.sandbox.serve import build_app
+from serving import serve
 
 SCHEMA = {"name": pl.String(), "credit": MONEY, "version": pl.Int64(), "state": pl.Int32(), "ok": pl.Boolean()}
 ID = "00000000-0000-0000-0000-00000000000{}".format
@@ -53,7 +66,7 @@ def test_a_number_arrives_with_every_digit(number, form):
 AMOUNTS = st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**25), max_value=10**25, places=12)
 
 
-@settings(max_examples=200)
+@profile(max_examples=200)
 @given(st.lists(st.one_of(st.none(), AMOUNTS), max_size=5), st.booleans(), st.booleans(), st.booleans())
 def test_decimals_in_are_decimals_out(amounts, plain, etag, scientific):
     def token(amount):
@@ -374,3 +387,148 @@ def test_sales_is_read_in_ranges_of_createdon_and_rows_without_one_are_not_lost(
         "createdon ge 2024-01-04T00:00:00Z",
         "createdon lt 2024-01-02T00:00:00Z",
     ]
+
+
+# --- over real HTTP -----------------------------------------------------------------------------------------------
+
+LINES = 60
+
+
+@pytest.fixture(scope="module")
+def world():
+    return generate(counts={"accounts": LINES, "contacts": 20, "products": 5})
+
+
+@pytest.fixture(params=["sales", "fno"])
+def live(request, tmp_path, world):
+    """One service of the sandbox on loopback with its rows, and a way to make clients of it."""
+    system = request.param
+    frames = world.sales if system == "sales" else world.fno
+    store = load(system, tmp_path / "rows.db", frames)
+    with serve(build_app(system, store, settings())) as url, ExitStack() as stack:
+
+        def make(**limits):
+            company = "usmf" if system == "fno" else None
+            made = Client(system, url, Auth(kind="sandbox"), Limits(**{"budget_s": 20, **limits}), company=company)
+            return stack.enter_context(made)
+
+        def fault(*rules):
+            httpx.post(f"{url}/sandbox/faults", json=list(rules)).raise_for_status()
+
+        entity = "accounts" if system == "sales" else "CustomersV2"
+        expected = frames[entity] if system == "sales" else frames[entity].filter(pl.col("dataAreaId") == "usmf")
+        yield SimpleNamespace(system=system, make=make, fault=fault, entity=entity, expected=expected, url=url)
+
+
+MONEY_OF = {"sales": ("accountid", "creditlimit"), "fno": ("CustomerAccount", "CreditLimit")}
+
+
+def agrees(live, found):
+    """Every row once, every amount to the last digit; absent amounts of F&O are 0."""
+    key, money = MONEY_OF[live.system]
+    amount = pl.col(money).fill_null(0) if live.system == "fno" else pl.col(money)
+    assert_frame_equal(
+        found.select(key, amount).sort(key), live.expected.select(key, amount).sort(key), check_row_order=True
+    )
+
+
+@pytest.mark.parametrize("limits", [{"parallel": 1}, {"page_rows": 7, "parallel": 1}, {"page_rows": 7, "parallel": 4}])
+def test_a_live_pull_brings_every_row_once_and_every_digit(live, limits):
+    agrees(live, pull(live.make(**limits), live.entity, [MONEY_OF[live.system][1]]))
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"kind": "throttle", "retry_after": 0, "path": r"(accounts|CustomersV2)", "every": 3},
+        {"kind": "drop", "at": "body", "path": r"(accounts|CustomersV2)\?", "every": 3},
+        {"kind": "html", "status": 503, "path": r"(accounts|CustomersV2)\?", "every": 4},
+        {"kind": "expire", "path": r"(accounts|CustomersV2)\?", "every": 4},
+    ],
+    ids=lambda rule: rule["kind"],
+)
+def test_a_live_pull_through_faults_brings_the_same_rows(live, rule):
+    service = live.make(page_rows=7, parallel=2)
+    service.metadata()
+    live.fault(rule)
+    agrees(live, pull(service, live.entity, [MONEY_OF[live.system][1]]))
+    assert service.stats.retries > 0 or rule["kind"] == "expire"
+
+
+def test_a_live_row_is_created_changed_guarded_and_deleted(live):
+    service = live.make()
+    _, money = MONEY_OF[live.system]
+    row = {money: Decimal("12345.67")}
+    if live.system == "sales":
+        row |= {"name": "O'Neill & Söhne 😀"}
+    else:
+        row |= {"dataAreaId": "usmf", "CustomerAccount": "N'1", "CustomerGroupId": "10", "OrganizationName": "N"}
+        row |= {"PartyType": "Organization", "SalesCurrencyCode": "USD"}
+    made = service.create(live.entity, row)
+    changed = service.update(live.entity, made.key, {money: Decimal("0.1")}, made.etag)
+    with pytest.raises(Conflict):
+        service.update(live.entity, made.key, {money: 2}, made.etag)
+    said = service.get(key_path(service.entity(live.entity), made.key))
+    assert said[money] == Decimal("0.1") and changed.key == made.key
+    service.delete(live.entity, made.key, said["@odata.etag"])
+    with pytest.raises(NotFound):
+        service.update(live.entity, made.key, {money: 3}, None)
+
+
+def test_a_live_create_whose_answer_is_lost_was_sent_once(live):
+    service = live.make()
+    before = service.count(live.entity)
+    live.fault({"kind": "drop", "at": "answer", "method": "POST", "path": live.entity})
+    row = {"name": "lost"} if live.system == "sales" else {"dataAreaId": "usmf", "CustomerAccount": "LOST"}
+    if live.system == "fno":
+        row |= {
+            "CustomerGroupId": "10",
+            "OrganizationName": "N",
+            "PartyType": "Organization",
+            "SalesCurrencyCode": "USD",
+        }
+    with pytest.raises(LostAnswer):
+        service.create(live.entity, row)
+    assert service.count(live.entity) == before + 1
+
+
+@pytest.mark.parametrize("live", ["sales"], indirect=True)
+def test_live_lookups_lead_to_names(live):
+    path = "parentcustomerid.Account(accountnumber).Contact(msdynce_contactnumber)"
+    found = pull(live.make(), "contacts", [path, "_parentcustomerid_value"])
+    numbers = live.expected.select(pl.col("accountid").alias("_parentcustomerid_value"), "accountnumber")
+    joined = found.join(numbers, on="_parentcustomerid_value", how="inner")
+    assert joined.height > 0 and joined[path].to_list() == joined["accountnumber"].to_list()
+
+
+def test_a_live_wrong_address_says_what_would_be_right(live):
+    token = Auth(kind="token", token="t")
+    with (
+        Client(live.system, live.url + "/elsewhere", token, Limits()) as lost,
+        pytest.raises(ConnectError, match="must be the root of Dynamics 365"),
+    ):
+        lost.metadata()
+    with (
+        Client(live.system, "http://127.0.0.1:9", token, Limits()) as nobody,
+        pytest.raises(ConnectError, match=r"cannot reach http://127.0.0.1:9"),
+    ):
+        nobody.metadata()
+
+
+@pytest.mark.parametrize("is_trusted", [True, False])
+def test_a_live_pull_over_tls_trusts_the_authorities_of_its_file_only(tmp_path, world, is_trusted):
+    authority, other = trustme.CA(), trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    file = tmp_path / "ca.pem"
+    (authority if is_trusted else other).cert_pem.write_to_path(file)
+    app = build_app("fno", load("fno", tmp_path / "rows.db", world.fno), settings())
+    with (
+        serve(app, ssl=context) as url,
+        Client("fno", url, Auth(kind="token", token="t"), Limits(budget_s=0), company="usmf", ca_file=file) as fno,
+    ):
+        if is_trusted:
+            assert pull(fno, "CustomerGroups", []).height > 0
+        else:
+            with pytest.raises(ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+                fno.metadata()

@@ -285,10 +285,15 @@ class Client:
             return counted
         apply = (f"filter({filter})/" if filter else "") + "aggregate($count as n)"
         try:
-            return int(self.get(entity, {"$apply": apply})["value"][0]["n"])
-        except (KeyError, IndexError, ConnectError) as error:
-            if isinstance(error, ConnectError) and error.status not in (400, 404, 501):
+            found = int(self.get(entity, {"$apply": apply})["value"][0]["n"])
+        except (KeyError, IndexError):
+            found = 0
+        except ConnectError as error:
+            if error.status not in (400, 404, 501):
                 raise
+            found = 0
+        if found >= counted:
+            return found
         # Past 50,000 rows Dataverse refuses to aggregate: count the rows' ids.
         ids = self.entity(entity).key
         return sum(page.count(b'"@odata.etag"') for page in self.pages(entity, select=ids, filter=filter))
