@@ -155,7 +155,8 @@ def _escaped(value: Any) -> Any:
 
 def _take_offline(site: Path) -> None:
     """Point the pages of a site at files of its own, and drop what they do not need."""
-    shutil.rmtree(site / "static" / "fonts", ignore_errors=True)
+    for unused in ("fonts", "styles"):  # the pages carry their style in themselves
+        shutil.rmtree(site / "static" / unused, ignore_errors=True)
     for image in (site / "static" / "images").iterdir():
         if image.name not in _KEPT_IMAGES:
             image.unlink()
