@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from p2c_lib.errors import SandboxError
-from p2c_lib.sandbox.faults import Rules
+from p2c_lib.sandbox.fault_rules import Rules
 from p2c_lib.sandbox.schema import Column, Entity
 from p2c_lib.sandbox.store import Store, decimal_text
 from p2c_lib.sandbox.tokens import Tokens
@@ -40,13 +40,13 @@ def create_admin(
         return JSONResponse({"system": store.schema.system, "pid": os.getpid(), "instance": config.get("instance", "")})
 
     async def token(request: Request) -> Response:
-        wishes = await _json(request) if await request.body() else {}
+        wishes = await request.json() if await request.body() else {}
         issued, lifetime = tokens.issue(wishes.get("lifetime_s"), str(wishes.get("user", "user")))
         return JSONResponse({"access_token": issued, "token_type": "Bearer", "expires_in": int(lifetime)})
 
     async def faults(request: Request) -> Response:
         if request.method == "POST":
-            rules.add(await _json(request))
+            rules.add(await request.json())
         elif request.method == "DELETE":
             rules.clear()
         answer = {"rules": rules.listing()}

@@ -9,8 +9,9 @@ latency   ``seconds`` of delay; further rules still apply
 throttle  429, ``retry_after`` seconds (null: no such header), ``limit`` requests|execution|concurrent|resources
 error     ``status`` (503), ``code``, ``message``, ``retry_after``; ``done``: the work is done all the same
 html      a gateway's HTML page with ``status`` (502); ``done`` as above
-drop      the connection is closed ``at`` "before" the work, in the "body" of the answer (default), or
-          at the "answer": the work is done and not one byte of the answer arrives
+drop      the connection is closed ``at`` "before" the work, in the middle of the "body" of the answer
+          (default), or at the "answer": the work is done and not one byte arrives, nor does it for
+          "body" when the answer has none
 expire    401, and the token that was used stays expired
 etag      the row of the URL (or ``entity`` and ``key``) changes just before the request is served
 ========  ==============================================================================================
@@ -19,189 +20,22 @@ Rules come from ``faults.json`` (read again when it changes) and from ``POST /sa
 """
 
 import asyncio
-import dataclasses
-import json
-import random
-import re
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping
 from urllib.parse import unquote
 
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from p2c_lib.sandbox.fault_rules import Rule, Rules
 from p2c_lib.sandbox.tokens import Tokens
 from p2c_lib.sandbox.windows import Limit, Windows, throttle_text
 
-__all__ = ["KINDS", "Faults", "Rule", "Rules", "cut", "error_response", "parse_rules", "part_refusal", "unauthorized"]
-
-KINDS = ("latency", "throttle", "error", "html", "drop", "expire", "etag")
-_LIMITS = ("requests", "execution", "concurrent", "resources")
 _HTML = (
     "<!DOCTYPE html>\n<html><head><title>{status} - Bad gateway</title></head>\n"
     "<body><h2>Our services aren't available right now</h2>"
     "<p>We're working to restore all services as soon as possible. Please check back soon.</p></body></html>"
 )
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One rule; the module says what each field means."""
-
-    kind: str
-    system: str | None = None
-    method: str | None = None
-    path: str = ""
-    after: int = 0
-    first: int | None = None
-    every: int | None = None
-    probability: float | None = None
-    seed: int = 0
-    part: bool = False  # True: for single operations inside a $batch, not for whole requests
-    seconds: float = 0.0
-    retry_after: int | None = None
-    limit: Limit = "requests"
-    status: int | None = None
-    code: str = ""
-    message: str = "An error has occurred."
-    done: bool = False
-    at: str = "body"
-    entity: str | None = None
-    key: Mapping[str, Any] | None = None
-    changes: Mapping[str, Any] = field(default_factory=dict)
-
-
-def parse_rules(raw: object) -> list[Rule]:
-    """Read rules as JSON gives them.
-
-    Args:
-        raw: A list of objects, or one object.
-
-    Returns:
-        The rules in their order.
-
-    Raises:
-        ValueError: Unknown kinds, fields or values; all of them in one message.
-    """
-    known = {item.name: item for item in dataclasses.fields(Rule)}
-    rules, problems = [], []
-    for place, entry in enumerate(raw if isinstance(raw, list) else [raw]):
-        if not isinstance(entry, dict):
-            problems.append(f"[{place}]: a rule is an object, not {type(entry).__name__}")
-            continue
-        found = [f"no field {name!r}; known: {', '.join(known)}" for name in entry if name not in known]
-        if entry.get("kind") not in KINDS:
-            found.append(f"no kind {entry.get('kind')!r}; known: {', '.join(KINDS)}")
-        if entry.get("limit", "requests") not in _LIMITS:
-            found.append(f"no limit {entry['limit']!r}; known: {', '.join(_LIMITS)}")
-        if entry.get("at", "body") not in ("before", "body", "answer"):
-            found.append(f"no place {entry['at']!r} to drop at; known: before, body, answer")
-        try:
-            re.compile(str(entry.get("path", "")))
-        except re.error as error:
-            found.append(f"path: {error}")
-        problems += [f"[{place}]: {problem}" for problem in found]
-        if not found:
-            # A throttle waits a second unless it says otherwise; null asks for an answer without the header.
-            defaults: dict[str, Any] = {"retry_after": 1} if entry["kind"] == "throttle" else {}
-            rules.append(Rule(**defaults | entry))
-    if problems:
-        raise ValueError("; ".join(problems))
-    return rules
-
-
-class _Counted:
-    """A rule with how often it matched and fired."""
-
-    def __init__(self, rule: Rule) -> None:
-        self.rule, self.matched, self.fired = rule, 0, 0
-        self._random = random.Random(rule.seed)
-
-    def fires(self, system: str, method: str, target: str) -> bool:
-        rule = self.rule
-        if (rule.system or system) != system or (rule.method or method).upper() != method:
-            return False
-        if not re.search(rule.path, target):
-            return False
-        self.matched += 1
-        turn = self.matched - rule.after
-        is_hit = turn > 0 and (rule.first is None or turn <= rule.first) and (not rule.every or turn % rule.every == 0)
-        if is_hit and rule.probability is not None:
-            is_hit = self._random.random() < rule.probability
-        self.fired += is_hit
-        return is_hit
-
-
-class Rules:
-    """The rules in force at one service."""
-
-    def __init__(self, system: str, file: Path | None = None) -> None:
-        """Watch a file of rules.
-
-        Args:
-            system: ``"sales"`` or ``"fno"``.
-            file: JSON file of rules for both services; need not exist.
-        """
-        self.system = system
-        self._file = file
-        self._stamp: tuple[int, int] | None = None
-        self._from_file: list[_Counted] = []
-        self._posted: list[_Counted] = []
-        self.file_problem = ""
-
-    def add(self, raw: object) -> None:
-        """Add rules; raises ``ValueError`` for bad ones and adds none of them then."""
-        self._posted += [_Counted(rule) for rule in parse_rules(raw)]
-
-    def clear(self) -> None:
-        """Forget all rules; those of the file stay away until the file changes."""
-        self._refresh()
-        self._posted, self._from_file = [], []
-
-    def listing(self) -> list[dict[str, Any]]:
-        """List the rules in force with ``matched`` and ``fired`` counts."""
-        self._refresh()
-        defaults = {item.name: item.default for item in dataclasses.fields(Rule)}
-        return [
-            {name: value for name, value in dataclasses.asdict(one.rule).items() if value and value != defaults[name]}
-            | {"matched": one.matched, "fired": one.fired}
-            for one in (*self._from_file, *self._posted)
-        ]
-
-    def hits(self, method: str, target: str, *, is_part: bool = False) -> list[Rule]:
-        """Count a request against every rule and give those that fire.
-
-        Args:
-            method: HTTP method, upper case.
-            target: Path with query, percent-decoded.
-            is_part: True for one operation inside a batch.
-
-        Returns:
-            The rules that fire, in their order.
-        """
-        self._refresh()
-        counted = [one for one in (*self._from_file, *self._posted) if one.rule.part == is_part]
-        return [one.rule for one in counted if one.fires(self.system, method, target)]
-
-    def _refresh(self) -> None:
-        if self._file is None:
-            return
-        try:
-            status = self._file.stat()
-        except FileNotFoundError:
-            self._stamp, self._from_file = None, []
-            return
-        stamp = (status.st_mtime_ns, status.st_size)
-        if stamp == self._stamp:
-            return
-        self._stamp, self.file_problem = stamp, ""
-        try:
-            self._from_file = [_Counted(rule) for rule in parse_rules(json.loads(self._file.read_text("utf-8")))]
-        except ValueError as error:  # a half-written file comes right with the next change
-            self._from_file, self.file_problem = [], f"{self._file.name}: {error}"
 
 
 class Faults:
@@ -284,9 +118,9 @@ class Faults:
             return
         answer = _Swallow()
         await self.app(scope, receive, answer)
-        if rule.at == "body" and answer.start is not None:
+        if rule.at == "body" and answer.start is not None and answer.body:
             headers = [(name, value) for name, value in answer.start["headers"] if name != b"content-length"]
-            length = (b"content-length", str(max(len(answer.body), 1)).encode())  # an empty answer is cut short as well
+            length = (b"content-length", str(len(answer.body)).encode())
             await send({**answer.start, "headers": [*headers, length]})
             await send({"type": "http.response.body", "body": answer.body[: len(answer.body) // 2], "more_body": True})
         await cut(send, is_flushed=rule.at == "body")
@@ -366,8 +200,3 @@ async def _drain(receive: Receive) -> None:
 async def _refuse(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
     await _drain(receive)
     await response(scope, receive, send)
-
-
-def part_refusal(rules: Iterable[Rule]) -> Rule | None:
-    """Pick the first rule that answers for a batch operation: a throttle or an error."""
-    return next((rule for rule in rules if rule.kind in ("throttle", "error")), None)

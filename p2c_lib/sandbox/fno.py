@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from p2c_lib.sandbox.faults import Rules
+from p2c_lib.sandbox.fault_rules import Rules
 from p2c_lib.sandbox.fno_batch import batch_answer
 from p2c_lib.sandbox.fno_metadata import READ_ONLY_SETS, edmx, metadata_service, service_document
 from p2c_lib.sandbox.fno_read import read_count, read_row, read_set

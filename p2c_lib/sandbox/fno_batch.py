@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 from urllib.parse import parse_qsl
 
-from p2c_lib.sandbox.faults import Rule, Rules, part_refusal
+from p2c_lib.sandbox.fault_rules import Rule, Rules, part_refusal
 from p2c_lib.sandbox.fno_wire import Answer, Call, FnoError, bad_body
 from p2c_lib.sandbox.multipart import ChangeSet, MultipartError, Part, Reply, parse_batch, write_batch
 from p2c_lib.sandbox.windows import throttle_text

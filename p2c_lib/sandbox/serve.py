@@ -14,7 +14,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from p2c_lib.errors import SandboxError
 from p2c_lib.sandbox.admin import change_rows, create_admin
-from p2c_lib.sandbox.faults import Faults, Rule, Rules, error_response
+from p2c_lib.sandbox.fault_rules import Rule, Rules
+from p2c_lib.sandbox.faults import Faults, error_response
 from p2c_lib.sandbox.fno_wire import FnoError, read_key, split_resource
 from p2c_lib.sandbox.knobs import is_denied
 from p2c_lib.sandbox.schema import load_schema
