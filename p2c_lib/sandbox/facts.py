@@ -151,7 +151,9 @@ def contacts(draw: Draw, n: int, companies: pl.DataFrame) -> tuple[pl.DataFrame,
         (route >= 0.35) & (route < 0.8) & pl.Series([companies.height > 0]).new_from_index(0, n),
     )
     home = address(draw, n, "address1", 0.1)
-    first = with_blanks(draw.pick(people.FIRST_NAMES, n), draw, 0.03)
+    first = draw.pick(people.FIRST_NAMES, n)
+    # F&O takes no person as a customer without a first name
+    first = pl.select(pl.when(active).then(first).otherwise(with_blanks(first, draw, 0.03))).to_series()
     last = draw.pick(people.LAST_NAMES, n)
     double = pl.format("{}-{}", last, draw.pick(people.LAST_NAMES, n))
     last = pl.select(pl.when(draw.chance(n, 0.08)).then(double).otherwise(last)).to_series()
