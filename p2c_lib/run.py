@@ -21,7 +21,7 @@ from p2c_lib.diff import FIELD_OUTCOMES, ROW_OUTCOMES, Outcomes, compare
 from p2c_lib.errors import P2CError, SchemaError
 from p2c_lib.explain import explain
 from p2c_lib.folder import UNMAPPED_COLUMNS, create, finish, save_failure, write_json
-from p2c_lib.model import Task, Template, check_against
+from p2c_lib.model import Task, Template, check_against, with_lengths
 from p2c_lib.pull import MONEY, pull
 from p2c_lib.validate import Check, SuiteResult, validate
 
@@ -136,6 +136,7 @@ def compare_sides(
     """Map, compare and explain what was pulled; pure but for the clock that times it."""
     clock = time.perf_counter()
     entity = metadata[task.destination.system].entities[task.destination.entity]
+    task = with_lengths(task, entity)
     mapped = mapping.expected(sides.source, task, entity)
     found = mapping.project(sides.found, task, entity)
     excluded = mapping.filter_outcome(sides.source, task)
