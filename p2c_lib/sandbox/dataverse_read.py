@@ -62,13 +62,12 @@ class _Plan:
     columns: tuple[Column, ...]
     hidden: tuple[Column, ...]
     expands: tuple[tuple[Expand, Column, Entity, _Plan], ...]
-    select: str | None
+    names: tuple[str, ...]  # as the client selected them; none: all columns
 
     def context(self) -> str:
         """The part of the context URL in parentheses, or nothing."""
         inner = [nav.nav + (plan.context() or "()") for nav, _, _, plan in self.expands]
-        names = [] if self.select is None else [column.name for column in self.columns]
-        parts = names + inner
+        parts = [*self.names, *inner]
         return f"({','.join(parts)})" if parts else ""
 
 
@@ -101,10 +100,11 @@ class Reader:
             nested = self._make(target, item.options.get("$select"), item.options.get("$expand"))
             expands.append((item, column, target, nested))
             hidden.append(column)
+        names = () if select is None else tuple(column.name for column in columns)
         shown = {column.name for column in columns}
         if entity.id not in shown:
             columns.append(entity.columns[entity.id])
-        return _Plan(entity, tuple(columns), tuple(c for c in hidden if c.name not in shown), tuple(expands), select)
+        return _Plan(entity, tuple(columns), tuple(c for c in hidden if c.name not in shown), tuple(expands), names)
 
     def rows(self, where: Sequence[Any], order: Sequence[Any] = (), limit: int | None = None, offset: int = 0) -> Any:
         """Rows as dicts for JSON, and the ``row_id`` of the last one (None: no rows)."""

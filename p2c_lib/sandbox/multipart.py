@@ -100,10 +100,12 @@ def _part(headers: Mapping[str, str], block: bytes) -> Part:
     head, body = _halves(block.lstrip(b"\r\n"))
     line, _, rest = head.partition(b"\n")
     words = line.decode("utf-8", "replace").strip().split(" ")
+    if words[-1].upper().startswith("HTTP/"):
+        words = words[:-1]
     if len(words) < 2 or not words[0].isalpha():
         raise MultipartError(f"A part of a batch must begin with a request line, not {line[:100]!r}.")
     # a URL with spaces that were not encoded is put together again
-    url = " ".join(words[1:-1] if words[-1].upper().startswith("HTTP/") else words[1:])
+    url = " ".join(words[1:])
     inner = _headers(rest)
     return Part(words[0].upper(), url, inner, body, headers.get("content-id") or inner.get("content-id"))
 
