@@ -142,6 +142,7 @@ def test_an_empty_page_is_an_empty_frame_of_the_right_types(text):
         ('"credit":0.1234567890123', "0.1234567890123: more than 12 decimal places"),
         ('"credit":0.0000000000001', "more than 12 decimal places"),
         ('"credit":1E-13', "more than 12 decimal places"),
+        ('"credit":0.1000000000000000055', "more than 12 decimal places"),  # the float next to it is 0.1
         ('"credit":10000000000000000.0000000000001', "more than 12 decimal places"),
         ('"credit":0.30000000000000004E1', "more than 12 decimal places"),
     ],

@@ -42,8 +42,10 @@ _DTYPES: dict[str, pl.DataType] = {
     "Edm.DateTimeOffset": _MOMENT,
 }
 _HEAD, _ROW, _SPLIT = b'"value":[', b'},{"@odata.etag"', b'}\n{"@odata.etag"'
-# Number tokens that a float may not give back: 14 digits or more (15 are safe; zeros in front count here), exponents.
-_LONG = re.compile(rb"[:,\[]\s*-?(?:(?:\d\.?){14}|[\d.]+[eE])")
+# A run of 14 digits and points, wherever it stands, may be a number that a float does not give back. Up to 13 digits
+# are safe, with an exponent too. Translated first: a regular expression takes ten times as long, holding the GIL.
+_RUNS = bytes(48 if chr(code) in "0123456789." else 32 for code in range(256))
+_LONG = b"0" * 14
 _NUMBER = rb"\s*:\s*(-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)"
 
 
@@ -109,7 +111,7 @@ def _fast(body: bytes, schema: Mapping[str, pl.DataType], wire: Mapping[str, pl.
         return None
     lines = cut.replace(_ROW, _SPLIT)
     count = 1 + cut.count(_ROW)
-    if _LONG.search(lines):
+    if _LONG in lines.translate(_RUNS):
         names = b"|".join(re.escape(name.encode()) for name, kind in schema.items() if kind.is_decimal())
         if names:
             lines = re.sub(rb'("(?:' + names + rb')")' + _NUMBER, rb'\1:"\2"', lines)
