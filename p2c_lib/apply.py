@@ -377,10 +377,13 @@ def _judge(action: _Action, why: _Why, error: str, standing: Standing) -> _Answe
         return _Answer("conflict", {**facts, "reason": "a row with this key is there, with other values"})
     if standing.rows == 0:
         return _Answer("conflict", {**note, "reason": "the row is gone"})
-    if standing.agrees:
-        return _Answer("already", facts)
     if why in ("doubt", "lost") and standing.etag == action.etag:
         return None
+    # What the service cut or rounded counts as written, but not what stood there before.
+    values = standing.values or {}
+    is_untouched = any(values[name] == old != action.after[name] for name, old in action.before.items())
+    if standing.agrees and not is_untouched:
+        return _Answer("already", facts)
     return _Answer("conflict", {**facts, "reason": "changed meanwhile"})
 
 

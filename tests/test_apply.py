@@ -189,6 +189,25 @@ def test_an_update_whose_answer_is_lost_is_read_again(world, tmp_path, done):
     assert product["price"] == Decimal("12")
 
 
+def test_a_text_that_was_cut_off_before_is_not_taken_for_one_that_was_written(world, tmp_path):
+    memo = "a memo that the destination holds only in part"
+    world.account("A1", description=memo)
+    customer = world.customer("A1", SalesMemo=memo[:25])
+    ready(world, tmp_path, "accounts")
+    world.fno.before = once(LostAnswer("lost"), memo)
+    assert apply(tmp_path, None, world.clients) == Applied(sent=2, updated=1)
+    assert customer["SalesMemo"] == memo
+
+
+def test_a_cut_text_in_a_row_that_someone_else_changed_is_still_a_conflict(world, tmp_path):
+    memo = "a memo that the destination holds only in part"
+    world.account("A1", description=memo)
+    customer = world.customer("A1", SalesMemo=memo[:25])
+    ready(world, tmp_path, "accounts")
+    world.fno.touch(customer, CreditRating="B")
+    assert apply(tmp_path, None, world.clients) == Applied(sent=1, conflicts=1)
+
+
 def test_a_create_that_got_lost_late_is_not_doubled_by_its_repetition(world, tmp_path):
     """The first call arrives only after the look-up found nothing: its id is taken, so the second is refused."""
     world.item("P1")

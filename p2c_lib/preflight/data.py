@@ -77,7 +77,7 @@ def constants(context: Context) -> Iterator[Check]:
                     is_there,
                     f"{field.destination} {value}",
                     "fno",
-                    f"{'is' if is_there else 'not'} in {rule['entity']} of {context.company}",
+                    f"{'is' if is_there else 'not'} in {rule['entity']}",
                     f"{field.destination} '{value}', which the template {task.template or task.name} sends",
                     f"make it ({rule['path']}), or change the template in an overlay",
                     "failed" if status == "failed" else "warning",

@@ -74,7 +74,7 @@ class Draft:
             after_order=pl.lit(None, pl.UInt32), parent_held=pl.lit(None, pl.String)
         )
         rows = pl.concat([missing, orphans.filter(pl.col("after_order").is_not_null())]).sort("source_row")
-        own_key = self.expected[rows["source_row"]].select(self.task.key)
+        own_key = self.expected[rows["source_row"]].select(list(self.task.key))
         return self._base(rows, "create", own_key, pl.Series([None], dtype=pl.String))
 
     def _updates(self) -> pl.DataFrame:
@@ -92,11 +92,10 @@ class Draft:
         ).with_columns(target=target, etag=etag if etag.len() == rows.height else pl.lit(None, pl.String))
 
     def _unmapped(self, base: pl.DataFrame) -> pl.DataFrame:
-        """Source values of creates that the value map does not know; for updates the cells say so."""
-        creates = base.filter(pl.col("action") == "create")
-        source = pl.read_parquet(self.place / "source.parquet")[creates["source_row"]]
+        """Source values that the value map does not know: ``order``, ``field``, ``value``."""
+        source = pl.read_parquet(self.place / "source.parquet")[base["source_row"]]
         unmapped = mapping.expected(source, self.task, self.entity).unmapped
-        orders = creates.select("order").with_row_index("row")
+        orders = base.select("order").with_row_index("row")
         return unmapped.select(pl.col("row").cast(pl.UInt32), "field", "value").join(orders, on="row")
 
     def _field(
@@ -177,6 +176,9 @@ class Draft:
             ),
             (pl.col("unresolved").is_not_null(), pl.col("unresolved"), True),
         ]
+        # Without an etag a change by someone else would go unseen.
+        no_etag = "the service gave no etag when the row was compared; compare again"
+        reasons.append((~is_create & pl.col("etag").is_null(), no_etag, True))
         if column is None:
             reasons.append((pl.lit(True), f"{self.entity.name} has no column for {name}", True))
         else:
