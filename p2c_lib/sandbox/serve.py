@@ -41,11 +41,15 @@ def build_app(system: System, store: Store, config: Mapping[str, Any], directory
     Returns:
         The ASGI app.
     """
+    service: ASGIApp
     if system == "sales":
-        from p2c_lib.sandbox.dataverse import create_app
+        from p2c_lib.sandbox import dataverse
+
+        service = dataverse.create_app(store, config=config)
     else:
-        from p2c_lib.sandbox.fno import create_app
-    service = create_app(store, config=config)
+        from p2c_lib.sandbox import fno
+
+        service = fno.create_app(store, config=config)
     rules = Rules(system, None if directory is None else directory / "faults.json")
     tokens = Tokens(config["token_lifetime_s"], config["require_token"], config.get("token"))
     admin = create_admin(store, config, rules=rules, tokens=tokens, directory=directory)
