@@ -314,6 +314,17 @@ def test_a_row_read_twice_because_it_moved_between_pages_is_one_row():
         assert sorted(pull(sales, "accounts", ["name"])["name"]) == ["a", "c", "new"]
 
 
+def test_an_fno_entity_that_repeats_a_key_shows_both_rows_but_one_read_twice_is_one():
+    def handler(request):
+        if request.url.path.endswith("/$count"):
+            return answer(b"3")
+        row = '"CustomerAccount":"A","OrganizationName":"{}"'.format
+        return page(row("one"), row("two"), row("two"))
+
+    with client("fno", handler) as fno:
+        assert pull(fno, "CustomersV2", ["OrganizationName"])["OrganizationName"].to_list() == ["one", "two"]
+
+
 # --- parts side by side -------------------------------------------------------------------------------------------
 
 
