@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -89,7 +89,7 @@ def _render(results: Sequence[SuiteResult], site: Path) -> None:
     context = gx.get_context(mode="ephemeral")
     context.enable_analytics(False)
     context.variables.data_docs_sites = {
-        "docs": {
+        "p2c": {
             "class_name": "SiteBuilder",
             "show_how_to_buttons": False,
             "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(site)},
@@ -101,7 +101,8 @@ def _render(results: Sequence[SuiteResult], site: Path) -> None:
         kept = _escaped(copy.deepcopy(dict(result.result or {})))
         for entry, check in zip(kept["results"], result.checks, strict=True):
             entry["expectation_config"]["description"] = _described(check)
-        run = RunIdentifier(run_name=f"{number + 1:02d}-{result.suite}", run_time=now)
+        # The index puts the newest first: so it keeps the order of the results.
+        run = RunIdentifier(run_name=f"{number + 1:02d}-{result.suite}", run_time=now - timedelta(microseconds=number))
         entries = [
             ExpectationValidationResult(
                 success=entry["success"],

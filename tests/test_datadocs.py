@@ -173,3 +173,10 @@ def test_building_the_pages_opens_no_socket(results, tmp_path, monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     assert build_docs(results, tmp_path / "docs").exists()
+
+
+def test_the_index_keeps_the_order_of_the_results(results, tmp_path):
+    text = build_docs([results[1], results[0], results[1]], tmp_path / "docs").read_text("utf-8")
+    shown = re.findall(r"'_run_time_sort': ([\d.]+), 'run_name': '([^']+)'", text)
+    newest_first = sorted(shown, key=lambda run: float(run[0]), reverse=True)
+    assert [name for _, name in newest_first] == ["01-second", "02-first", "03-second"]

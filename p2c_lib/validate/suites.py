@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -76,8 +77,8 @@ def _problems(suite: Any) -> Iterator[str]:
     if not isinstance(suite, dict) or not isinstance(suite.get("expectations"), list):
         yield "a suite is an object with a list named expectations"
         return
-    if {".", "/", "\\"} & set(str(suite.get("name", ""))):
-        yield f"name: {suite['name']!r} names a page of the documentation: no dot or slash"
+    if not re.fullmatch(r"[\w -]*", str(suite.get("name", ""))):
+        yield f"name: {suite['name']!r} names a page of the documentation: letters, digits, blanks, - and _ only"
     for number, entry in enumerate(suite["expectations"]):
         at = f"expectations[{number}]"
         if not isinstance(entry, dict) or not isinstance(entry.get("type"), str):
