@@ -2,7 +2,7 @@ import json
 import ssl
 import threading
 from contextlib import ExitStack
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Context, Decimal
 from types import SimpleNamespace
 
@@ -399,6 +399,34 @@ def test_sales_is_read_in_ranges_of_createdon_and_rows_without_one_are_not_lost(
         "createdon ge 2024-01-04T00:00:00Z",
         "createdon lt 2024-01-02T00:00:00Z",
     ]
+
+
+def test_a_bulk_load_of_one_hour_in_four_years_is_split_within_that_hour():
+    first, last = datetime(2020, 1, 1, tzinfo=UTC), datetime(2024, 1, 1, tzinfo=UTC)
+    moments = [first, *(datetime(2022, 6, 1, 9, second // 60, second % 60, tzinfo=UTC) for second in range(3600)), last]
+    crowd = pl.Series([moment for moment in moments for _ in range(20)])
+    filters = []
+
+    def span(text):
+        words = text.replace("(", "").replace(")", "").split()
+        low = datetime.fromisoformat(words[words.index("ge") + 1]) if "ge" in words else first
+        high = datetime.fromisoformat(words[words.index("lt") + 1]) if "lt" in words else last + timedelta(seconds=1)
+        return crowd.is_between(low, high, closed="left").sum()
+
+    def handler(request):
+        text = request.url.params.get("$filter", "")
+        if request.url.path.endswith("/$count"):
+            return answer(str(min(5000, span(text))).encode())
+        if "$top" in request.url.params:
+            moment = first if "asc" in request.url.params["$orderby"] else last
+            return page(f'"accountid":"{ID(1)}","createdon":"{moment.isoformat()}"')
+        filters.append(text)
+        return page(f'"accountid":"{len(filters):036}"')
+
+    with client("sales", handler, parallel=8) as sales:
+        pull(sales, "accounts", [])
+    held = [span(text) for text in filters if "null" not in text]
+    assert sum(held) == len(crowd) and max(held) <= len(crowd) / 4
 
 
 # --- over real HTTP -----------------------------------------------------------------------------------------------
