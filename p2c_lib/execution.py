@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -121,17 +120,17 @@ def execute_notebook(name: str, output: Path, parameters: dict[str, Any], timeou
     output.parent.mkdir(parents=True, exist_ok=True)
     for attempt in (1, 2):
         try:
-            with _quiet_kernels():
-                papermill.execute_notebook(
-                    str(path),
-                    str(output),
-                    parameters,
-                    kernel_name="python3",
-                    progress_bar=False,
-                    start_timeout=START_TIMEOUT_S,
-                    execution_timeout=timeout_s,
-                    cwd=str(Path.cwd()),
-                )
+            papermill.execute_notebook(
+                str(path),
+                str(output),
+                parameters,
+                kernel_name="python3",
+                progress_bar=False,
+                start_timeout=START_TIMEOUT_S,
+                execution_timeout=timeout_s,
+                extra_arguments=["--log-level=40"],  # a warning about TCP on loopback, for every kernel, helps nobody
+                cwd=str(Path.cwd()),
+            )
             return
         except papermill.PapermillExecutionError as error:
             raise P2CError(f"{output.name}, cell {error.exec_count}: {error.ename}: {error.evalue}") from None
@@ -141,18 +140,6 @@ def execute_notebook(name: str, output: Path, parameters: dict[str, Any], timeou
             # a kernel now and then dies before its first answer (about 1 start in 80); nothing has run then
             if attempt == 2 or "died" not in str(error).lower():
                 raise P2CError(f"{output.name}: the kernel died: {error}") from error
-
-
-@contextlib.contextmanager
-def _quiet_kernels() -> Iterator[None]:
-    """Keep kernels from loading the debugger, which warns about frozen modules on every start."""
-    before = os.environ.get("PYDEVD_DISABLE_FILE_VALIDATION")
-    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop("PYDEVD_DISABLE_FILE_VALIDATION", None)
 
 
 def _docs(folder: Path, tasks: Sequence[str]) -> None:

@@ -133,8 +133,9 @@ class Session:
     def sides(self) -> runs.Sides:
         """Both sides as pulled; pulled on first use."""
         if self._sides is None:
+            also = runs.route_columns(self.task, load_templates(self.profile.overlays))
             with Progress() as progress:
-                self._sides = runs.read_sides(self.task, self.clients, progress)
+                self._sides = runs.read_sides(self.task, self.clients, progress, also=also)
         return self._sides
 
     @property

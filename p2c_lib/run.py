@@ -73,8 +73,16 @@ def open_clients(profile: Profile) -> Iterator[dict[str, Client]]:
             client.close()
 
 
-def read_sides(task: Task, clients: Mapping[str, Client], progress: Progress | None = None) -> Sides:
+def read_sides(
+    task: Task, clients: Mapping[str, Client], progress: Progress | None = None, *, also: Sequence[str] = ()
+) -> Sides:
     """Pull both sides of a task, at the same time, after its template was held against the live metadata.
+
+    Args:
+        task: What to read.
+        clients: Both systems.
+        progress: Told how many rows have come.
+        also: Source columns to read beside those the task names.
 
     Raises:
         SchemaError: The template names columns that a service does not have.
@@ -85,11 +93,9 @@ def read_sides(task: Task, clients: Mapping[str, Client], progress: Progress | N
     check_template(task, clients)
     note = progress or (lambda label, rows: None)
 
-    columns = mapping.source_columns(task)
-    changed = "modifiedon"
-    has_clock = changed in source_client.metadata().entities[task.source.entity].columns
-    if has_clock and changed not in columns:
-        columns = [*columns, changed]
+    has_clock = "modifiedon" in source_client.metadata().entities[task.source.entity].columns
+    clock_column = ["modifiedon"] if has_clock else []
+    columns = list(dict.fromkeys([*mapping.source_columns(task), *clock_column, *also]))
 
     def pull_source() -> pl.DataFrame:
         label = f"{task.source.system} {task.source.entity}"
@@ -293,6 +299,12 @@ def routes(source: pl.DataFrame, task: Task, templates: Mapping[str, Template]) 
         .agg(rows=pl.len())
         .sort("rows", "route", descending=[True, False])
     )
+
+
+def route_columns(task: Task, templates: Mapping[str, Template]) -> list[str]:
+    """The source columns that `routes` looks at: those of the filters of all tasks that read the same entity."""
+    tasks = [t for template in templates.values() for t in template.tasks if _same_entity(t, task)]
+    return list(dict.fromkeys(condition.column for t in tasks for condition in t.filter))
 
 
 def _same_entity(one: Task, other: Task) -> bool:

@@ -8,7 +8,7 @@ import pytest
 LIBRARY = Path(__file__).resolve().parent.parent / "p2c_lib"
 LAYERS = """
 errors config connect model pull mapping validate datadocs diff explain charts journal write apply preflight
-folder run report notebook sandbox cli
+folder run report notebook execution sandbox cli
 """.split()  # noqa: SIM905 - read as a line of the README, not as a list
 SANDBOX_MAY_USE = {"errors", "sandbox"}
 

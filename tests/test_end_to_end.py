@@ -1,0 +1,155 @@
+"""Both services over real HTTP: every injected difference is found, nothing else is, and a plan puts things in step."""
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from p2c_lib import apply as applying
+from p2c_lib import folder as folders
+from p2c_lib import run as runs
+from p2c_lib import write
+from p2c_lib.config import Profile
+from p2c_lib.connect import Client
+from p2c_lib.model import all_tasks, load_templates
+from p2c_lib.sandbox import lifecycle
+
+JOINED = ["task", "key", "field", "outcome"]
+TASKS = ["products", "accounts", "contacts", "contacts_to_customer"]
+CURABLE = ["different", "rounding", "representation", "truncated", "missing"]
+
+
+class Pair:
+    """A running sandbox and ways to compare it."""
+
+    def __init__(self, folder: Path, **how) -> None:
+        self.folder = folder
+        self.state = lifecycle.start(folder, detach=True, **how)
+
+    def profile(self) -> Profile:
+        urls = {"sales": {"url": self.state["sales_url"]}, "fno": {"url": self.state["fno_url"]}}
+        return Profile.model_validate({"name": "sandbox", **urls, "auth": {"kind": "sandbox"}})
+
+    def run(self, name: str, overlays: tuple[Path, ...] = ()) -> Path:
+        profile = self.profile().model_copy(update={"overlays": overlays})
+        folder = folders.create(self.folder / name, profile, {})
+        with runs.open_clients(profile) as clients:
+            for task in all_tasks(load_templates(overlays)):
+                sides = runs.read_sides(task, clients)
+                metadata = {system: client.metadata() for system, client in clients.items()}
+                runs.save(folder, task, sides, runs.compare_sides(task, sides, metadata))
+        folders.finish(folder, TASKS)
+        return folder
+
+    def clients(self) -> AbstractContextManager[dict[str, Client]]:
+        return runs.open_clients(self.profile())
+
+    def truth(self) -> pl.DataFrame:
+        return pl.read_parquet(self.folder / "truth.parquet").select(JOINED).unique()
+
+
+@pytest.fixture
+def pair(tmp_path, request):
+    made = Pair(tmp_path, **request.param)
+    yield made
+    lifecycle.stop(tmp_path)
+
+
+def found(folder: Path) -> pl.DataFrame:
+    return pl.read_parquet(folder / "outcomes.parquet").select(JOINED).unique()
+
+
+def assert_whole(folder: Path) -> None:
+    """Every row pulled has exactly one outcome."""
+    for facts in folders.read_run(folder)["tasks"]:
+        place = folder / "tasks" / facts["task"]
+        rows = pl.read_parquet(place / "rows.parquet")
+        assert rows["source_row"].drop_nulls().sort().to_list() == list(range(facts["source_rows"]))
+        assert facts["source_rows"] == pl.read_parquet(place / "source.parquet").height
+        numbers = rows["destination_row"].drop_nulls()
+        assert numbers.n_unique() == numbers.len() == facts["destination_rows"]
+        assert numbers.len() + facts["out_of_scope"] == pl.read_parquet(place / "found.parquet").height
+        paired = facts["matched"] + facts["mismatched"]
+        alone = facts["missing"] + facts["excluded"] + rows.filter(outcome="blocked", side="source").height
+        assert paired + alone == facts["source_rows"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "pair",
+    [
+        pytest.param({"size": "small", "seed": 7, "drift": True}, id="small"),
+        pytest.param({"size": "small", "seed": 20261, "drift": True}, id="small, another seed"),
+        pytest.param({"size": "medium", "seed": 7, "drift": True}, id="medium"),
+    ],
+    indirect=True,
+)
+def test_every_injected_difference_is_found_and_nothing_else_is(pair):
+    folder = pair.run("run")
+    truth, seen = pair.truth(), found(folder)
+    assert truth.join(seen, on=JOINED, how="anti", nulls_equal=True).rows() == []
+    assert seen.join(truth, on=JOINED, how="anti", nulls_equal=True).rows() == []
+    assert truth.group_by("task").agg(pl.col("outcome").n_unique()).filter(pl.col("outcome") < 7).rows() == []
+    assert_whole(folder)
+    assert folders.read_run(folder)["exit_code"] == 1
+
+
+@pytest.mark.parametrize("pair", [pytest.param({"size": "small", "drift": False}, id="small")], indirect=True)
+def test_clean_systems_are_in_step(pair):
+    folder = pair.run("run")
+    assert set(found(folder)["outcome"]) == {"excluded"}
+    assert_whole(folder)
+    assert folders.read_run(folder)["exit_code"] == 0
+
+
+@pytest.mark.parametrize("pair", [pytest.param({"empty": True}, id="empty")], indirect=True)
+def test_empty_systems_are_in_step(pair):
+    run = folders.read_run(pair.run("run"))
+    assert [task["source_rows"] for task in run["tasks"]] == [0] * 4
+    assert run["exit_code"] == 0
+
+
+@pytest.mark.parametrize("pair", [pytest.param({"size": "small", "drift": True}, id="small")], indirect=True)
+def test_an_approved_plan_puts_both_systems_in_step_and_a_second_sends_nothing(pair):
+    site = pair.folder / "site.yaml"
+    site.write_text(SITE)
+    first = pair.run("first")
+    with pair.clients() as clients:
+        write.plan(first, templates=load_templates(), clients=clients)
+        write.approve(first, "a tester")
+        done = applying.apply(first, pair.profile(), clients)
+        assert (done.failed, done.conflicts, done.remaining) == (0, 0, 0)
+        assert applying.apply(first, pair.profile(), clients).sent == 0
+
+    second = pair.run("second")
+    left = pl.read_parquet(second / "outcomes.parquet")
+    # what no write of ours may cure: the site's own value maps, rows to delete, keys to mend by hand
+    assert set(left["outcome"]) == {"unmapped", "extra", "blocked", "excluded"}
+    assert left.filter(outcome="blocked", reason="its parent is not at the destination").rows() == []
+    assert_whole(second)
+    with pair.clients() as clients:
+        write.plan(second, templates=load_templates(), clients=clients)
+        write.approve(second, "a tester")
+        assert applying.apply(second, pair.profile(), clients).sent == 0
+
+    # an overlay that knows the site's values takes care of the unmapped ones
+    third = pair.run("third", overlays=(site,))
+    with pair.clients() as clients:
+        write.plan(third, templates=load_templates((site,)), clients=clients)
+        write.approve(third, "a tester")
+        assert applying.apply(third, pair.profile(), clients).failed == 0
+    last = pl.read_parquet(pair.run("last", overlays=(site,)) / "outcomes.parquet")
+    assert set(last["outcome"]) == {"extra", "blocked", "excluded"}
+
+
+SITE = """
+overlay: a site that sells in yen, to lands no map shows, by the roll
+value_maps:
+  country_to_iso:
+    entries: {atlantis: US, el dorado: US}
+  currency_code:
+    entries: {jpy: JPY}
+  uom_fo_to_sales:
+    entries: {roll: Each}
+"""
