@@ -1,33 +1,21 @@
-"""The OData client of one system: plain functions outside, one event loop of its own inside.
-
-The loop runs in a thread of its own, so the functions work from several threads and inside a notebook's running loop.
-"""
+"""The OData client of one system: its metadata, its rows, and single writes."""
 
 from __future__ import annotations
 
 import json
 import re
-import ssl
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
 from dataclasses import dataclass
-from decimal import Decimal
-from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import httpx
-from anyio.from_thread import start_blocking_portal
 
-from p2c_lib.config import Auth, Limits, Profile
-from p2c_lib.connect.auth import Source, TokenCache, source_for
-from p2c_lib.connect.dialects import dialect
+from p2c_lib.config import Profile
 from p2c_lib.connect.literals import body_json, key_path, literal, query_string
 from p2c_lib.connect.metadata import Entity, Metadata, parse_csdl, with_definitions
-from p2c_lib.connect.transport import Sender, Stats, new_http
-from p2c_lib.errors import ConfigError, ConnectError, LostAnswer, NotFound, ServiceError
+from p2c_lib.connect.session import Session
+from p2c_lib.errors import ConfigError, ConnectError, NotFound, ServiceError
 
 __all__ = ["Client", "Written", "connect"]
 
@@ -49,107 +37,8 @@ class Written:
     id: str | None
 
 
-class Client:
+class Client(Session):
     """One system. Use it as a context manager, or call `close`."""
-
-    def __init__(
-        self,
-        system: Literal["sales", "fno"],
-        root: str,
-        auth: Auth | None = None,
-        limits: Limits | None = None,
-        *,
-        company: str | None = None,
-        verify: bool = True,
-        ca_file: Path | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
-        token_source: Source | None = None,
-    ) -> None:
-        """Prepare a client; nothing is sent yet.
-
-        Args:
-            system: ``"sales"`` or ``"fno"``.
-            root: Root URL, without ``/api/data/v9.2`` or ``/data``.
-            auth: How to sign in; azure-identity's default chain when None.
-            limits: Page size, parallel requests, seconds.
-            company: ``dataAreaId`` of F&O rows; None on Sales.
-            verify: False trusts any certificate.
-            ca_file: PEM file of the authorities to trust instead of the usual ones.
-            transport: Stands in for the network (``httpx.MockTransport``).
-            token_source: Stands in for sign-in.
-
-        Raises:
-            ConfigError: The authorities' file cannot be read.
-        """
-        self.system: Literal["sales", "fno"] = system
-        self.dialect = dialect(system)
-        self.root = root.rstrip("/")
-        self.base = self.root + self.dialect.api
-        self.company = company
-        self.limits = limits or Limits()
-        self.page_rows = min(self.limits.page_rows, self.dialect.max_page_rows)
-        self.cache: dict[Any, Any] = {}
-        """Small frames of referenced sets, kept by `pull` for the life of the client."""
-        self._metadata: Metadata | None = None
-        self._metadata_lock = threading.Lock()
-        trust = _trust(verify, ca_file)
-        self._stack = ExitStack()
-        self._portal = self._stack.enter_context(start_blocking_portal(name=f"p2c-{system}"))
-        source = token_source or source_for(auth or Auth(), self.root)
-
-        def build() -> tuple[httpx.AsyncClient, Sender]:
-            http = new_http(self.limits, self.root, trust, transport)
-            return http, Sender(http, self.dialect, self.root, TokenCache(source), self.limits)
-
-        self._http, self._sender = self._portal.call(build)
-        self._stack.callback(lambda: self._portal.call(self._http.aclose))
-
-    def __repr__(self) -> str:
-        return f"Client({self.system!r}, {self.root!r}, company={self.company!r})"
-
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close connections and end the client's thread; closing twice does nothing."""
-        self._stack.close()
-
-    @property
-    def stats(self) -> Stats:
-        """Calls, repeats, seconds waited and bytes so far: a frozen snapshot."""
-        return self._sender.stats
-
-    # --- sending ----------------------------------------------------------------------------------------------
-
-    def _send(
-        self,
-        method: str,
-        path: str,
-        *,
-        what: str,
-        params: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-    ) -> httpx.Response:
-        query = query_string(params or {})
-        url = f"{self.base}/{path}{'&' if '?' in path else '?'}{query}" if query else f"{self.base}/{path}"
-        return self._future(method, url, what, headers or {}, body).result()
-
-    def _future(
-        self, method: str, url: str, what: str, headers: Mapping[str, str], body: bytes | None = None
-    ) -> Future[httpx.Response]:
-        all_headers = {**headers, **({"Content-Type": "application/json"} if body is not None else {})}
-
-        async def send() -> httpx.Response:
-            return await self._sender.send(method, url, all_headers, body, what=what, is_safe=method == "GET")
-
-        try:
-            return self._portal.start_task_soon(send)
-        except RuntimeError:  # the portal's word for being stopped
-            raise ConnectError(f"{what}: this client is closed; connect again") from None
 
     def get(self, path: str, params: dict[str, str] | None = None) -> dict[str, Any]:
         """Read one JSON object.
@@ -165,20 +54,6 @@ class Client:
             ConnectError: Or a child of it.
         """
         return self._json(self._send("GET", path, what=f"reading {path.partition('?')[0]}", params=params))
-
-    def _json(self, response: httpx.Response) -> dict[str, Any]:
-        try:
-            said = json.loads(response.content, parse_float=Decimal)
-        except ValueError:
-            said = None
-        if not isinstance(said, dict):
-            kind = ServiceError if response.request.method == "GET" else LostAnswer
-            raise kind(
-                f"{urlsplit(str(response.request.url)).path}: the answer is no JSON object; is {self.root} "
-                f"the root of {self.dialect.title}?",
-                status=response.status_code,
-            )
-        return said
 
     def post_action(self, path: str, body: Mapping[str, Any]) -> Any:
         """Call an action; it is not repeated when its answer is lost.
@@ -508,15 +383,6 @@ def connect(profile: Profile, system: Literal["sales", "fno"]) -> Client:
         verify=profile.verify,
         ca_file=profile.ca_file,
     )
-
-
-def _trust(verify: bool, ca_file: Path | None) -> bool | ssl.SSLContext:
-    if not verify or ca_file is None:
-        return verify
-    try:
-        return ssl.create_default_context(cafile=str(ca_file))
-    except OSError as error:  # SSLError is one
-        raise ConfigError(f"ca_file {ca_file}: cannot be read as PEM certificates: {error}") from None
 
 
 def _next_link(body: bytes) -> str | None:
