@@ -23,7 +23,7 @@ $(STAMP): requirements.lock bootstrap.lock pyproject.toml
 env: $(STAMP)  ## make .venv with the locked versions, hashes checked
 
 demo: $(STAMP)  ## start a sandbox with differences in it, run every task, print the outcomes and the report's path
-	$(BIN)/python -m p2c_lib.demo
+	$(BIN)/p2c demo
 
 lab: $(STAMP)  ## open JupyterLab on the notebooks, with the sandbox running
 	$(BIN)/p2c sandbox start --detach --drift

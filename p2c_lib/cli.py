@@ -6,6 +6,7 @@ Exit codes: 0 in step (or done), 1 differences past the threshold, 2 failed.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from datetime import timedelta
@@ -19,12 +20,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from p2c_lib.config import Profile, load_profile
+from p2c_lib.config import Profile, home, load_profile, sandbox_dir
 from p2c_lib.diff import ROW_OUTCOMES
 from p2c_lib.errors import P2CError, ParameterError
-
-DEMO_DIR = Path(".p2c/demo")
-SANDBOX_DIR = Path(".p2c/sandbox")
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 sandbox_app = typer.Typer(no_args_is_help=True, help="Both services on this machine, with data to try things on.")
@@ -39,7 +37,9 @@ err_console = Console(stderr=True, soft_wrap=True)
 ProfileOption = Annotated[str, typer.Option("--profile", "-p", help="A profile of p2c.toml.")]
 CompanyOption = Annotated[str, typer.Option(help="F&O legal entity; default: the profile's.")]
 RunFolder = Annotated[Path, typer.Argument(help="The folder that `p2c run` printed.", metavar="DIR")]
-SandboxDir = Annotated[Path, typer.Option("--dir", envvar="P2C_SANDBOX_DIR", help="Folder of its data and addresses.")]
+SandboxDir = Annotated[
+    Path | None, typer.Option("--dir", help="Folder of its data and addresses.", show_default=".p2c/sandbox")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON on standard output.")]
 TaskNames = Annotated[list[str] | None, typer.Argument(help="See `p2c templates list`.", metavar="[TASK]...")]
 Notebooks = Annotated[bool, typer.Option("--notebooks/--no-notebooks", help="In notebooks that are kept, or without.")]
@@ -99,7 +99,7 @@ def run(
         jobs=jobs,
         timeout_s=timeout_s,
         lag=timedelta(minutes=lag_minutes),
-        progress=_task_progress(),
+        progress=_tasks_bar(),
     )
     _print_outcomes(facts)
     out_console.print(f"report: {folder / 'report.html'}", highlight=False)
@@ -184,23 +184,17 @@ def demo() -> None:
     from p2c_lib.model import all_tasks, load_templates
     from p2c_lib.sandbox import lifecycle
 
+    place = home() / ".p2c" / "demo"
+    lifecycle.stop(place)
     out_console.print("starting both services with a small data set that has differences in it ...")
-    if lifecycle.status(DEMO_DIR)["running"]:
-        lifecycle.stop(DEMO_DIR)
-    started = lifecycle.start(DEMO_DIR, size="small", drift=True, detach=True)
-    out_console.print(f"Sales {started['sales_url']}, F&O {started['fno_url']}", highlight=False)
+    _print_started(lifecycle.start(place, size="small", drift=True, detach=True))
+    os.environ["P2C_SANDBOX_DIR"] = str(place.resolve())  # the notebooks load the profile again
     try:
-        chosen = Profile.model_validate(
-            {
-                "name": "sandbox",
-                "sales": {"url": started["sales_url"]},
-                "fno": {"url": started["fno_url"]},
-                "auth": {"kind": "sandbox"},
-            }
+        folder, facts = execution.run_tasks(
+            load_profile("sandbox"), all_tasks(load_templates()), None, progress=_tasks_bar()
         )
-        folder, facts = execution.run_tasks(chosen, all_tasks(load_templates()), None, progress=_task_progress())
     finally:
-        lifecycle.stop(DEMO_DIR)
+        lifecycle.stop(place)
     _print_outcomes(facts)
     out_console.print(f"report: {folder / 'report.html'}", highlight=False)
     raise typer.Exit(2 if facts["exit_code"] == 2 else 0)
@@ -251,7 +245,7 @@ def templates_check(profile: ProfileOption = "", company: CompanyOption = "") ->
 
 @sandbox_app.command("start")
 def sandbox_start(
-    folder: SandboxDir = SANDBOX_DIR,
+    folder: SandboxDir = None,
     size: Size = None,
     seed: Seed = None,
     drift: Annotated[bool, typer.Option("--drift", help="Put differences of every kind in.")] = False,
@@ -265,7 +259,7 @@ def sandbox_start(
 
     with err_console.status("making data and starting both services"):
         started = lifecycle.start(
-            folder,
+            folder or sandbox_dir(),
             size=size,
             seed=seed,
             drift=drift or None,
@@ -278,28 +272,28 @@ def sandbox_start(
     if not detach:
         out_console.print("Ctrl-C stops both")
         try:
-            while lifecycle.status(folder)["running"]:
+            while lifecycle.status(folder or sandbox_dir())["running"]:
                 time.sleep(1)
         except KeyboardInterrupt:
             pass
         finally:
-            lifecycle.stop(folder)
+            lifecycle.stop(folder or sandbox_dir())
 
 
 @sandbox_app.command("stop")
-def sandbox_stop(folder: SandboxDir = SANDBOX_DIR) -> None:
+def sandbox_stop(folder: SandboxDir = None) -> None:
     """Stop both services; the data stays."""
     from p2c_lib.sandbox import lifecycle
 
-    out_console.print("stopped" if lifecycle.stop(folder) else "no sandbox was running")
+    out_console.print("stopped" if lifecycle.stop(folder or sandbox_dir()) else "no sandbox was running")
 
 
 @sandbox_app.command("status")
-def sandbox_status(folder: SandboxDir = SANDBOX_DIR, as_json: AsJson = False) -> None:
+def sandbox_status(folder: SandboxDir = None, as_json: AsJson = False) -> None:
     """Say whether the sandbox runs, where, and what data it holds."""
     from p2c_lib.sandbox import lifecycle
 
-    facts = lifecycle.status(folder)
+    facts = lifecycle.status(folder or sandbox_dir())
     if as_json:
         sys.stdout.write(json.dumps(facts, indent=2, default=str) + "\n")
     else:
@@ -310,7 +304,7 @@ def sandbox_status(folder: SandboxDir = SANDBOX_DIR, as_json: AsJson = False) ->
 
 @sandbox_app.command("reset")
 def sandbox_reset(
-    folder: SandboxDir = SANDBOX_DIR,
+    folder: SandboxDir = None,
     size: Size = None,
     seed: Seed = None,
     drift: Annotated[bool | None, typer.Option("--drift/--no-drift", help="With differences, or without.")] = None,
@@ -320,7 +314,7 @@ def sandbox_reset(
     from p2c_lib.sandbox import lifecycle
 
     with err_console.status("making data"):
-        lifecycle.reset(folder, size=size, seed=seed, drift=drift, empty=empty)
+        lifecycle.reset(folder or sandbox_dir(), size=size, seed=seed, drift=drift, empty=empty)
     out_console.print("data made anew")
 
 
@@ -360,7 +354,7 @@ def _bar(label: str) -> Progress:
     return Progress(*columns, console=err_console, transient=True)
 
 
-def _task_progress() -> Progress:
+def _tasks_bar() -> Progress:
     return _bar("running")
 
 

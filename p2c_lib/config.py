@@ -19,7 +19,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 
 from p2c_lib.errors import ConfigError
 
-__all__ = ["Auth", "Endpoint", "FnoEndpoint", "Limits", "Profile", "load_profile"]
+__all__ = ["Auth", "Endpoint", "FnoEndpoint", "Limits", "Profile", "home", "load_profile", "sandbox_dir"]
 
 SECRETS = ("client_secret", "certificate_password", "token")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -139,13 +139,35 @@ class _Environment(BaseSettings):
     ca_file: Path | None = None
 
 
-def load_profile(name: str | None = None, file: Path = Path("p2c.toml")) -> Profile:
+def home() -> Path:
+    """The folder of ``p2c.toml``, of the sandbox and of the runs: the same for a notebook in a folder below it.
+
+    ``P2C_HOME``, else the nearest folder from here upward that holds ``p2c.toml`` or ``.p2c``, else this one.
+    """
+    named = os.environ.get("P2C_HOME")
+    if named:
+        return Path(named)
+    here = Path.cwd()
+    marked = (
+        folder for folder in (here, *here.parents) if (folder / "p2c.toml").exists() or (folder / ".p2c").is_dir()
+    )
+    return next(marked, here)
+
+
+def sandbox_dir() -> Path:
+    """Where the sandbox keeps its data and addresses: ``P2C_SANDBOX_DIR``, else ``.p2c/sandbox`` at home."""
+    named = os.environ.get("P2C_SANDBOX_DIR")
+    return Path(named) if named else home() / ".p2c" / "sandbox"
+
+
+def load_profile(name: str | None = None, file: Path | None = None) -> Profile:
     """Read a profile from the file and the environment.
 
     Args:
         name: A table ``[profiles.<name>]`` of the file; by default ``P2C_PROFILE``, then the file's ``profile``, then
             the built-in ``sandbox``, whose URLs are those of the sandbox that runs.
-        file: The TOML file; it need not exist. Relative paths in it are read from its folder.
+        file: The TOML file, by default ``p2c.toml`` at `home`; it need not exist. Relative paths in it are read from
+            its folder.
 
     Returns:
         The profile, checked.
@@ -153,6 +175,7 @@ def load_profile(name: str | None = None, file: Path = Path("p2c.toml")) -> Prof
     Raises:
         ConfigError: All problems together, one a line.
     """
+    file = file or home() / "p2c.toml"
     document = _read(file)
     problems = _strangers(document, {"profile": None, "profiles": None}, f"{file}")
     profiles = document.get("profiles", {})
@@ -259,7 +282,7 @@ def _merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
 def _sandbox(values: Mapping[str, Any]) -> dict[str, Any]:
     """What the running sandbox says of itself; nothing is needed of it when both URLs are given otherwise."""
     urls = [values.get(side, {}).get("url") for side in ("sales", "fno") if isinstance(values.get(side, {}), Mapping)]
-    state = Path(os.environ.get("P2C_SANDBOX_DIR") or ".p2c/sandbox") / "sandbox.json"
+    state = sandbox_dir() / "sandbox.json"
     try:
         said = json.loads(state.read_text(encoding="utf-8"))
         found: dict[str, Any] = {

@@ -18,7 +18,7 @@ from typing import Any
 
 import polars as pl
 
-from p2c_lib.config import Profile
+from p2c_lib.config import Profile, home
 from p2c_lib.errors import P2CError, ParameterError
 from p2c_lib.explain import OUTCOME_COLUMNS
 from p2c_lib.pull import MONEY
@@ -39,7 +39,7 @@ def create(out: Path | None, profile: Profile, parameters: Mapping[str, Any]) ->
     """Make a run's folder with the head of its ``run.json``; an earlier run's files in it are replaced.
 
     Args:
-        out: The folder; default ``runs/<time>-<id>``. A plan of an earlier run in it is kept beside the new one.
+        out: The folder; default ``runs/<time>-<id>`` at `home`. A plan of an earlier run in it is kept.
         profile: Its name, addresses and company are recorded, no secrets.
         parameters: What the run was asked for.
 
@@ -48,7 +48,7 @@ def create(out: Path | None, profile: Profile, parameters: Mapping[str, Any]) ->
     """
     started = datetime.now(UTC)
     run_id = f"{started:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
-    folder = out or Path("runs") / run_id
+    folder = out or home() / "runs" / run_id
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / "run.json").exists()):
         raise ParameterError(f"{folder} is not empty and holds no run; name a new folder or one of an earlier run")
     if (folder / "run.json").exists():
