@@ -38,5 +38,8 @@ def serve(app: Any, *, ssl: ssl_module.SSLContext | None = None) -> Iterator[str
     try:
         yield f"{'https' if ssl else 'http'}://127.0.0.1:{port}"
     finally:
+        # a TLS client that keeps its connection would be waited for
+        for connection in list(server.server_state.connections):
+            server.servers[0].get_loop().call_soon_threadsafe(connection.transport.abort)
         server.should_exit = True
         thread.join(timeout=20)
