@@ -195,6 +195,25 @@ def test_etag_can_name_the_row_itself(fno: httpx.Client) -> None:
     assert fno.get(TEN).headers["etag"] != seen
 
 
+def test_etag_changes_rows_of_sales_too(tmp_path: Path) -> None:
+    store, guid = Store(tmp_path / "sales.sqlite", load_schema("sales")), "11111111-2222-4333-8444-555555555555"
+    store.load("accounts", pl.DataFrame({"accountid": [guid], "name": ["Ada"]}))
+    with serve(build_app("sales", store, settings())) as url, httpx.Client(base_url=url, trust_env=False) as sales:
+        path = f"/api/data/v9.2/accounts({guid})"
+        seen = sales.get(path).json()["@odata.etag"]
+        fault(sales, {"kind": "etag", "method": "PATCH", "changes": {"name": "Bob"}, "first": 1})
+        assert sales.patch(path, json={"name": "Eve"}, headers={"If-Match": seen}).status_code == 412
+        assert sales.get(path).json()["name"] == "Bob"
+        fault(sales, {"kind": "throttle", "limit": "requests", "retry_after": 9})
+        answer = sales.get(path)
+    assert (answer.status_code, answer.json()["error"]["code"], answer.headers["retry-after"]) == (
+        429,
+        "0x80072322",
+        "9",
+    )
+    store.close()
+
+
 def test_a_large_body_that_is_refused_still_gets_its_answer(fno: httpx.Client) -> None:
     fault(fno, {"kind": "throttle"})
     answer = fno.post(GROUPS, json={"Description": "x" * 5_000_000})
@@ -379,7 +398,7 @@ def test_execution_time_counts_over_the_window_and_the_wait_grows_for_who_pushes
 
 
 def test_documented_sizes_let_six_thousand_in() -> None:
-    windows = Windows({"requests": 6000, "execution_s": 1200, "concurrent": 52, "window_s": 300}, lambda: 0.0)
+    windows = Windows(settings(limits="documented")["limits"]["sales"], lambda: 0.0)
     for _ in range(6000):
         assert windows.enter("ada") is None
         windows.leave("ada", 0.0)

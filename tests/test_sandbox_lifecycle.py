@@ -192,19 +192,18 @@ def test_fixed_ports_are_used(folder: Path) -> None:
 
 
 def test_foreground_ends_with_ctrl_c(folder: Path) -> None:
-    code = f"from p2c_lib.sandbox import lifecycle; lifecycle.start({str(folder)!r}, counts={TINY!r})"
-    process = subprocess.Popen([sys.executable, "-c", code])
+    call = f"lifecycle.start({str(folder)!r}, counts={TINY!r}, on_ready=lambda state: print('ready', flush=True))"
+    code = f"from p2c_lib.sandbox import lifecycle; {call}"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     try:
-        deadline = time.monotonic() + 60
-        while not lifecycle.status(folder)["running"] and time.monotonic() < deadline:
-            time.sleep(0.05)
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
         assert lifecycle.status(folder)["running"]
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 0
         assert not lifecycle.status(folder)["running"] and not (folder / "sandbox.json").exists()
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 def test_detached_services_outlive_the_process_that_started_them(folder: Path) -> None:

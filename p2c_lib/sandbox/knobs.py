@@ -17,7 +17,7 @@ DEFAULTS: dict[str, Any] = {
     "require_token": False,  # True: a request without a known, living token is 401
     "token_lifetime_s": 3600,
     "token": None,  # a token that is always accepted, for tools that cannot ask for one
-    "limits": {"sales": None, "fno": None},  # None: no windows; DOCUMENTED_LIMITS or smaller numbers switch them on
+    "limits": {"sales": None, "fno": None},  # None: no windows; "documented" for both, or sizes for each
     "denied": [],  # [{"system": "fno", "entity": "CustomersV2", "verb": "create|read|write|delete"}]
     "gzip": True,  # answers are compressed for clients that ask for it, as the real services do
     # Sales.
@@ -133,6 +133,8 @@ def settings(wrong: Sequence[str] = (), **changes: Any) -> dict[str, Any]:
     if problems:
         raise SandboxError("; ".join(problems))
     config = {**DEFAULTS, **changes}
+    if config["limits"] == "documented":
+        config["limits"] = {"sales": DOCUMENTED_LIMITS, "fno": DOCUMENTED_LIMITS}
     config["limits"] = {"sales": None, "fno": None, **(config["limits"] or {})}
     for name in wrong:
         for key, value in WRONG[name].config.items():

@@ -17,7 +17,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
@@ -48,6 +48,7 @@ def start(
     tls: bool = False,
     ports: Mapping[str, int] | None = None,
     wrong: Sequence[str] = (),
+    on_ready: Callable[[dict[str, Any]], None] | None = None,
     **config: Any,
 ) -> dict[str, Any]:
     """Start both services, making the data first when the folder has none.
@@ -63,6 +64,7 @@ def start(
         tls: True serves https with a certificate signed by ``ca.pem`` in the folder.
         ports: ``sales`` and ``fno``; free ones by default.
         wrong: Ways to be badly prepared, by name (``knobs.WRONG``).
+        on_ready: Called with what is returned as soon as both are healthy, before the wait for Ctrl-C.
         **config: Settings (``knobs.DEFAULTS``).
 
     Returns:
@@ -105,10 +107,13 @@ def start(
             state["ca_file"] = str(folder / "ca.pem")
         _wait_healthy(folder, state, processes)
         _write_json(folder / "sandbox.json", state)
+        if on_ready is not None:
+            on_ready(state)
     except BaseException:
         for process in processes.values():
             process.kill()
             process.wait()
+        (folder / "sandbox.json").unlink(missing_ok=True)
         raise
     if detach:
         _children.update({process.pid: process for process in processes.values()})
@@ -243,11 +248,13 @@ def _make(folder: Path, made: Mapping[str, Any], wrong: Sequence[str]) -> None:
     (folder / "data.json").unlink(missing_ok=True)
     world.truth.write_parquet(folder / "truth.parquet")
     for system in SYSTEMS:
-        if (folder / f"{system}.sqlite").exists():  # a service may have it open
-            replace(system, folder / f"{system}.sqlite", fresh[system])
+        database = folder / f"{system}.sqlite"
+        if (folder / "sandbox.json").exists() and database.exists():  # a service has it open
+            replace(system, database, fresh[system])
             _remove_database(fresh[system])
         else:
-            fresh[system].replace(folder / f"{system}.sqlite")
+            _remove_database(database)
+            fresh[system].replace(database)
 
 
 def _remove_database(file: Path) -> None:
@@ -299,8 +306,11 @@ def _spawn(folder: Path, system: System, port: int, *, instance: str, tls: bool)
 def _wait_healthy(folder: Path, state: Mapping[str, Any], processes: Mapping[System, subprocess.Popen[bytes]]) -> None:
     deadline = time.monotonic() + _READY_S
     for system, process in processes.items():
-        while _health(state, system) is None:
-            if process.poll() is not None or time.monotonic() > deadline:
+        while True:
+            has_ended = process.poll() is not None
+            if not has_ended and _health(state, system) is not None:
+                break
+            if has_ended or time.monotonic() > deadline:
                 log = (folder / f"{system}.log").read_text("utf-8", errors="replace").strip()
                 reason = log.splitlines()[-1] if log else "it gave no reason"
                 raise SandboxError(f"the {system} service did not come up: {reason} ({folder / f'{system}.log'})")

@@ -68,10 +68,11 @@ def replace(system: Literal["sales", "fno"], old: Path, new: Path) -> None:
         try:
             # Etags of before must not fit rows of now, so versions go on from where they were.
             version = run("SELECT max(version) FROM main.row_counter").scalar()
-            for name in store.tables:
+            for name, table in store.tables.items():
+                columns = ", ".join(f'"{column.name}"' for column in table.columns)
+                shifted = columns.replace('"row_version"', '"row_version" + ?')
                 run(f'DELETE FROM main."{name}"')
-                run(f'INSERT INTO main."{name}" SELECT * FROM fresh."{name}"')
-                run(f'UPDATE main."{name}" SET row_version = row_version + ?', (version,))
+                run(f'INSERT INTO main."{name}" ({columns}) SELECT {shifted} FROM fresh."{name}"', (version,))
             run("DELETE FROM main.row_deletions")
             run("UPDATE main.row_counter SET version = ? + (SELECT max(version) FROM fresh.row_counter)", (version,))
         except BaseException:
