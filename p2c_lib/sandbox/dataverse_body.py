@@ -214,8 +214,8 @@ def column_value(entity: Entity, column: Column, value: Any) -> Any:
 
 
 def _text(entity: Entity, column: Column, value: Any) -> str:
-    if not isinstance(value, str):
-        raise _wrong_type(column, value, "Edm.String")
+    if not isinstance(value, str) or (not value.isprintable() and any("\ud800" <= char <= "\udfff" for char in value)):
+        raise _wrong_type(column, ascii(value), "Edm.String")  # half a surrogate pair is no text
     if column.length is not None and len(value) > column.length:
         raise Failure(
             400,

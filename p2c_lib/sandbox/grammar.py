@@ -174,7 +174,9 @@ def literal_value(column: Column, node: Any) -> Any:
         if column.is_decimal:
             return f"{Decimal(node.val):f}"
         if kind in CHOICE_KINDS or kind in ("int", "long"):
-            return int(node.val) if isinstance(node, ast.Integer) else float(node.val)
+            number = int(node.val) if isinstance(node, ast.Integer) else float(node.val)
+            if abs(number) < 2**63:
+                return number
     elif isinstance(node, ast.DateTime | ast.Date) and kind in ("date", "datetime"):
         return instant_text(node.val) if kind == "datetime" else node.val[:10]
     raise ValueError(type(node).__name__)

@@ -97,8 +97,11 @@ def filter_clause(
         QueryError: Syntax, an unknown column, types that do not go together, or something the service refuses.
     """
     tree = parse_expression(text, aliases)
-    clause = _Visitor(entity, store, dialect, store.tables[entity.name] if table is None else table).visit(tree)
-    return _truth(clause)
+    visitor = _Visitor(entity, store, dialect, store.tables[entity.name] if table is None else table)
+    try:
+        return _truth(visitor.visit(tree))
+    except RecursionError as error:
+        raise QueryError("The $filter expression is nested too deeply.") from error
 
 
 class _Typed:
@@ -173,6 +176,8 @@ class _Visitor(NodeVisitor):
         if left.column is None and left.literal is not None and right.literal is None:
             left, right = right, left
             operator = {"Lt": "Gt", "Gt": "Lt", "LtE": "GtE", "GtE": "LtE"}.get(operator, operator)
+        if left.literal is not None:
+            raise QueryError("A comparison needs a property.")
         if isinstance(right.literal, ast.Null):
             if operator not in ("Eq", "NotEq"):
                 return sa.false()
