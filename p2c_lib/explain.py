@@ -136,7 +136,5 @@ def _words(task: Task) -> tuple[dict[str, str], dict[str, str]]:
     remedies = {code: reason.remedy for code, reason in REASONS.items()}
     for condition in task.filter:
         says[condition.name] = condition.says
-        remedies[condition.name] = (
-            "nothing: the template leaves it out; change the record or the filter if not"
-        )
+        remedies[condition.name] = "nothing: the template leaves it out; change the record or the filter if not"
     return says, remedies
