@@ -367,6 +367,7 @@ def test_new_row_gets_the_platforms_columns(api: Api) -> None:
         ({"donotfax": "true"}, 400, "0x80048d19", "Edm.Boolean"),
         ({"donotfax": 1}, 400, "0x80048d19", "Edm.Boolean"),
         ({"name": 5}, 400, "0x80048d19", "Edm.String"),
+        ({"name": "\ud800"}, 400, "0x80048d19", "Edm.String"),
         ({"Name": "x"}, 400, "0x80048d19", "'Name' does not exist"),
         ({"accountid": "x"}, 400, "0x80048d19", "Edm.Guid"),
         ({"overriddencreatedon": "soon"}, 400, "0x80048d19", "Edm.DateTimeOffset"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import string
 from collections.abc import Mapping
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,6 +22,7 @@ __all__ = ["after_write", "before_create", "before_update"]
 
 NUMBERED = {"account": "accountnumber", "contact": "msdynce_contactnumber"}
 SUFFIX_LETTERS = string.ascii_uppercase + string.digits
+WIDE = Context(prec=60)  # base amounts of weak currencies pass the default of 28 digits
 PRICED = ("_transactioncurrencyid_value", "_pricelevelid_value", "_defaultuomid_value", "price")
 
 
@@ -136,7 +137,7 @@ def _derive(work: Work, entity: Entity, whole: Mapping[str, Any], into: dict[str
 
 
 def _round(value: Decimal, places: int) -> Decimal:
-    return value.quantize(Decimal(1).scaleb(-places), rounding=ROUND_HALF_UP)
+    return value.quantize(Decimal(1).scaleb(-places), rounding=ROUND_HALF_UP, context=WIDE)
 
 
 def round_money(work: Work, column: Column, value: Decimal, currency: Mapping[str, Any] | None) -> Decimal:
@@ -145,7 +146,8 @@ def round_money(work: Work, column: Column, value: Decimal, currency: Mapping[st
     if column.precision_from == "currency" and currency is not None and currency["currencyprecision"] is not None:
         places = int(currency["currencyprecision"])
     elif column.precision_from == "organization":
-        places = int(work.organization.get("pricingdecimalprecision") or places)
+        pricing = work.organization.get("pricingdecimalprecision")
+        places = places if pricing is None else int(pricing)
     return _round(value, places)
 
 
