@@ -9,6 +9,7 @@ from typing import Any
 
 from p2c_lib.config import Limits
 from p2c_lib.connect import Column, Entity, Lookup, Metadata, Written, literal
+from p2c_lib.connect.dialects import dialect
 from p2c_lib.connect.literals import body_json
 from p2c_lib.errors import Conflict, ConnectError, NotFound
 from p2c_lib.sandbox.schema import Schema, load_schema
@@ -70,6 +71,8 @@ class FakeClient:
         self.before: Hook = lambda verb, entity, row: None
         self.after: Hook = lambda verb, entity, row: None
         self.reads = 0
+        self.dialect = dialect(system)
+        self.said: dict[str, Any] = {}
         self._version = 0
         self._lock = threading.Lock()
 
@@ -78,6 +81,19 @@ class FakeClient:
 
     def entity(self, name: str) -> Entity:
         return self.known.entity(name)
+
+    def get(self, path: str, params: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """A row set, or what was put into `said` for a function."""
+        if path in self.said:
+            return _answer(self.said[path])
+        wanted = (params or {}).get("$filter")
+        found = [row for row in self.rows.get(path, []) if not wanted or _holds(self.entity(path), wanted, row)]
+        _answer(self.said.get(f"read {path}"))
+        return {"value": found}
+
+    def post_action(self, path: str, body: Mapping[str, Any]) -> Any:
+        """What was put into `said` for an action."""
+        return {"value": _answer(self.said[path.rpartition(".")[2]])}
 
     def company_filter(self, entity: Entity) -> str | None:
         return f"dataAreaId eq '{self.company}'" if "dataAreaId" in entity.columns else None
@@ -113,6 +129,7 @@ class FakeClient:
         expand: str | None = None,
     ) -> Iterator[bytes]:
         self.reads += 1
+        _answer(self.said.get(f"read {entity}"))
         blank = "" if self.system == "fno" else None
         found = []
         for row in self.rows.get(entity, []):
@@ -174,6 +191,12 @@ class FakeClient:
             else:
                 kept[name] = value
         return kept
+
+
+def _answer(said: Any) -> Any:
+    if isinstance(said, Exception):
+        raise said
+    return said
 
 
 def _holds(entity: Entity, filter: str, row: Mapping[str, Any]) -> bool:

@@ -303,6 +303,27 @@ def test_a_half_written_last_line_is_cut_off(world, tmp_path):
     assert len(world.sales.find("products", productnumber="P1")) == 1
 
 
+@pytest.mark.parametrize("task", ["accounts", "products"])
+def test_a_call_in_doubt_that_was_done_is_looked_up_and_not_sent_again(world, tmp_path, task):
+    world.account("A1")  # a create
+    world.item("P1", SalesPrice=Decimal("12"))  # an update
+    world.product("P1")
+    ready(world, tmp_path, task)
+    apply(tmp_path, None, world.clients)
+    journal = tmp_path / "plan" / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes().splitlines(keepends=True)[0])
+    assert apply(tmp_path, None, world.clients) == Applied(already=1)
+
+
+def test_a_lost_answer_has_its_own_line_and_the_repetition_counts_as_second_attempt(world, tmp_path):
+    world.item("P1")
+    ready(world, tmp_path, "products")
+    world.sales.before = once(LostAnswer("lost"), "P1")
+    apply(tmp_path, None, world.clients)
+    told = [(line["phase"], line.get("outcome"), line["attempt"]) for line in lines(tmp_path)]
+    assert told == [("intent", None, 1), ("answer", "doubt", 1), ("intent", None, 2), ("answer", "created", 2)]
+
+
 def test_a_journal_broken_in_the_middle_is_refused(world, tmp_path):
     world.item("P1")
     apply(ready(world, tmp_path, "products"), None, world.clients)

@@ -13,7 +13,7 @@ from p2c_lib.connect import Client
 from p2c_lib.errors import P2CError
 from p2c_lib.model import Template
 from p2c_lib.preflight import data, systems
-from p2c_lib.preflight.check import Check, Context, check_table, facts, verdict
+from p2c_lib.preflight.check import Check, Context, check_table, facts, unread, verdict
 
 __all__ = ["Check", "check", "check_table", "verdict"]
 
@@ -78,8 +78,7 @@ def _ask(name: str, needs: tuple[str, ...], ask: _Question, context: Context) ->
         for one in ask(context):
             answers.append(one)
     except P2CError as error:
-        remedy = "see what was found; the service may be down, or the user may lack a privilege"
-        answers.append(Check(name, needs[0], "failed", f"{type(error).__name__}: {error}", "an answer", remedy))
+        answers.append(unread(name, needs[0], error))
     except (KeyError, IndexError, TypeError, ValueError) as error:
         said = f"an answer of unexpected form ({type(error).__name__}: {error})"
         answers.append(Check(name, needs[0], "failed", said, "an answer", "is the URL that of the right service?"))

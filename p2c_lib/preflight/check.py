@@ -13,6 +13,7 @@ import yaml
 
 from p2c_lib.config import Profile
 from p2c_lib.connect import Client
+from p2c_lib.errors import P2CError
 from p2c_lib.model import Task
 
 Status = Literal["ok", "warning", "failed", "by_hand"]
@@ -73,6 +74,12 @@ def judged(
 ) -> Check:
     """A check that is ``ok`` when good, else of the given status with the remedy."""
     return Check(name, system, "ok" if good else status, found, needed, "" if good else remedy)
+
+
+def unread(name: str, system: str, error: P2CError) -> Check:
+    """A question that the service did not answer."""
+    remedy = "see what was found; the service may be down, or the user may lack a privilege"
+    return Check(name, system, "failed", f"{type(error).__name__}: {error}", "an answer", remedy)
 
 
 def listed(items: Sequence[str], shown: int = 5) -> str:

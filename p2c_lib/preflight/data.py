@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 import polars as pl
 
 from p2c_lib.connect import Client
+from p2c_lib.errors import P2CError
 from p2c_lib.model import FieldMap, Task
-from p2c_lib.preflight.check import Check, Context, facts, judged, listed
+from p2c_lib.preflight.check import Check, Context, facts, judged, listed, unread
 from p2c_lib.pull import pull
 from p2c_lib.write.lookups import resolve
 
@@ -25,10 +26,13 @@ class _Values:
     unmapped: tuple[str, ...]
 
 
-def _distinct(client: Client, entity: str, columns: list[str]) -> Mapping[str, pl.Series]:
-    """Distinct values of columns as text, nulls among them."""
-    frame = pull(client, entity, columns) if columns else pl.DataFrame()
-    return {name: frame[name].cast(pl.String).unique().sort() for name in columns}
+def _distinct(client: Client, entity: str, columns: list[str]) -> tuple[Mapping[str, pl.Series], list[Check]]:
+    """Distinct values of columns as text, nulls among them; none, and a failed check, where they cannot be read."""
+    try:
+        frame = pull(client, entity, columns) if columns else pl.DataFrame()
+    except P2CError as error:
+        return {}, [unread(f"values of {entity}", client.system, error)]
+    return {name: frame[name].cast(pl.String).unique().sort() for name in columns}, []
 
 
 def _values(task: Task, field: FieldMap, there: pl.Series | None) -> _Values:
@@ -57,17 +61,26 @@ def constants(context: Context) -> Iterator[Check]:
     """Constants and values of value maps that F&O must know, in the company: groups, sites, warehouses, currencies."""
     rules = facts()["references"]
     known: dict[str, set[str]] = {}
+    silent: set[str] = set()  # sets that could not be read: nothing can be said of their values
     seen: set[tuple[str, str]] = set()
     fno = context.clients["fno"]
     for task in (task for task in context.tasks if task.destination.system == "fno"):
         fields = [field for field in task.fields if field.destination in rules]
         columns = list(dict.fromkeys(field.source for field in fields if field.source))
-        there = _distinct(context.clients[task.source.system], task.source.entity, columns)
+        there, unreadable = _distinct(context.clients[task.source.system], task.source.entity, columns)
+        yield from unreadable
         for field in fields:
             rule, values = rules[field.destination], _values(task, field, there.get(field.source or ""))
             if rule["entity"] not in known:
-                frame = pull(fno, rule["entity"], [rule["column"]])
-                known[rule["entity"]] = {str(value).strip().lower() for value in frame[rule["column"]].drop_nulls()}
+                frame, unreadable = _distinct(fno, rule["entity"], [rule["column"]])
+                yield from unreadable
+                known[rule["entity"]] = {
+                    str(value).strip().lower() for name in frame for value in frame[name].drop_nulls()
+                }
+                if unreadable:
+                    silent.add(rule["entity"])
+            if rule["entity"] in silent:
+                continue
             for value, status in [*((v, "failed") for v in values.used), *((v, "warning") for v in values.other)]:
                 if (rule["entity"], value) in seen:
                     continue
@@ -105,7 +118,9 @@ def lookups(context: Context) -> Iterator[Check]:
         source = context.clients[task.source.system]
         entity = client.entity(task.destination.entity)
         fields = [field for field in task.fields if "." in field.destination]
-        there = _distinct(source, task.source.entity, list(dict.fromkeys(f.source for f in fields if f.source)))
+        columns = list(dict.fromkeys(field.source for field in fields if field.source))
+        there, unreadable = _distinct(source, task.source.entity, columns)
+        yield from unreadable
         fixed = {f.destination: f.value for f in fields if f.map == "default"}
         rows: list[dict[str, str | None]] = []
         asked: list[tuple[FieldMap, str, bool]] = []
@@ -166,20 +181,25 @@ def price_lists(context: Context) -> Iterator[Check]:
     used: dict[str, bool] = {}
     for task in tasks:
         field = task.field(rule["currency"])
-        there = _distinct(
-            context.clients[task.source.system], task.source.entity, [field.source] if field.source else []
-        )
+        columns = [field.source] if field.source else []
+        there, unreadable = _distinct(context.clients[task.source.system], task.source.entity, columns)
+        yield from unreadable
         used |= dict.fromkeys(_values(task, field, there.get(field.source or "")).used, True)
-    own = pull(sales, rule["products"], [rule["currency"]])[rule["currency"]].drop_nulls().unique().sort()
-    for currency in [*used, *(code for code in own if code not in used)]:
+    # Products entered in Sales, and the customers that quotes and orders are written for.
+    own = dict.fromkeys([rule["products"], *(t.source.entity for t in context.tasks if t.source.system == "sales")])
+    for entity in own:
+        there, unreadable = _distinct(sales, entity, [rule["currency"]])
+        yield from unreadable
+        used = {code: False for values in there.values() for code in values.drop_nulls()} | used
+    for currency in sorted(used, key=lambda code: (not used[code], code)):
         yield judged(
             currency in first,
             f"price list {currency}",
             "sales",
             f"first by name: {first[currency]}" if currency in first else f"no valid price list in {currency}",
             f"a price list in {currency}",
-            f"make one: {rule['path']}; a product in that currency is refused without it",
-            "failed" if currency in used else "warning",
+            f"make one: {rule['path']}; products, quotes and orders in that currency are refused without it",
+            "failed" if used[currency] else "warning",
         )
 
 
@@ -190,11 +210,16 @@ def keys(context: Context) -> Iterator[Check]:
         places[task.source.system, task.source.entity, *task.key.values()] = None
         places[task.destination.system, task.destination.entity, *task.key] = None
     for system, entity, *columns in places:
-        frame = pull(context.clients[system], entity, columns)
+        try:
+            frame = pull(context.clients[system], entity, columns)
+        except P2CError as error:
+            yield unread(f"no repeated {', '.join(columns)} of {entity}", system, error)
+            continue
         parts = [pl.col(name).cast(pl.String).str.strip_chars().fill_null("") for name in columns]
         whole = frame.select(key=pl.concat_str(parts, separator="|"), blank=pl.any_horizontal([p == "" for p in parts]))
         there = whole.filter(~pl.col("blank"))
-        repeated = there.filter(pl.col("key").str.to_lowercase().is_duplicated())["key"].unique().sort().to_list()
+        groups = there.group_by(pl.col("key").str.to_lowercase().alias("same")).agg(pl.col("key").min(), rows=pl.len())
+        repeated = groups.filter(pl.col("rows") > 1)["key"].sort().to_list()
         name = f"{', '.join(columns)} of {entity}"
         yield judged(
             not repeated,
