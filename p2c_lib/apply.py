@@ -40,7 +40,7 @@ from p2c_lib.write.standing import Standing, read_standing
 __all__ = ["Applied", "apply", "counts", "journal_table"]
 
 Progress = Callable[[int, int], None]
-"""Called with the actions that are settled and the actions in all."""
+"""Called with the actions that are settled so far and those that are to be sent in all."""
 
 _ATTEMPTS = 3  # how often one call of one run is sent when its answers keep getting lost
 _Why = Literal["new", "doubt", "lost", "refused", "changed"]
@@ -138,6 +138,8 @@ class _Sender:
         self.seen = journal.seen
         self.rows = plan.rows.filter(pl.col("held").is_null())
         self.total = plan.rows["order"].n_unique()
+        self.to_send = self.rows["order"].n_unique()
+        self.settled = sum(seen.state in FINAL for seen in self.seen.values())
         self.before = dict(self.seen)
         self.sent = 0
         self.fresh: set[int] = set()  # actions that this call brought to an end by sending
@@ -244,8 +246,9 @@ class _Sender:
         if state in ("created", "updated"):
             self.fresh.add(action.order)
         self.journal.answer(action.order, state, **answer.facts)
+        self.settled += 1
         if self.progress is not None:
-            self.progress(len(self.seen), self.total)
+            self.progress(self.settled, self.to_send)
 
     def _take_back(self, running: dict[Future[_Answer], _Action]) -> None:
         """Calls that have not begun are not made; the journal says so, lest they be looked up for nothing."""
@@ -301,7 +304,7 @@ class _Sender:
             conflicts=states.get("conflict", 0),
             failed=states.get("failed", 0),
             already=states.get("already", 0),
-            held=states.get("held", 0) + self.total - self.rows["order"].n_unique(),
+            held=states.get("held", 0) + self.total - self.to_send,
             remaining=states.get("open", 0) + states.get("doubt", 0),
         )
 
