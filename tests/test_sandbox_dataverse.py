@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -891,3 +892,42 @@ def test_page_of_5000_rows_and_30_columns_takes_well_under_a_second(api: Api) ->
         spent.append(time.perf_counter() - start)
     assert len(page.json()["value"]) == 5000
     assert min(spent) < 1.0
+
+
+@contextmanager
+def service(folder: Path, **config: Any) -> Iterator[httpx.Client]:
+    with (
+        serve(create_app(new_store(folder), config=config)) as url,
+        httpx.Client(base_url=f"{url}{API}/") as client,
+    ):
+        yield client
+
+
+def test_without_the_solution_nothing_of_it_is_there(tmp_path):
+    with service(tmp_path, solution=False) as client:
+        assert "msdynce_" not in client.get("$metadata").text
+        assert client.get("msdynce_p2cautonumbers").status_code == 404
+        assert client.get("contacts?$select=msdynce_contactnumber").status_code == 400
+        assert client.get("EntityDefinitions(LogicalName='contact')/Keys").json()["value"] == []
+        assert client.post("contacts", json={"lastname": "Plain"}).status_code == 204
+        assert client.post("accounts", json={"name": "No number"}).status_code == 204
+        assert client.get("accounts?$filter=name eq 'No number'").json()["value"][0]["accountnumber"] is None
+
+
+def test_an_aggregate_that_only_counts_counts_the_rows(tmp_path):
+    with service(tmp_path) as client:
+        for name in "abc":
+            client.post("accounts", json={"name": name})
+        number = int(client.get("accounts/$count").text)
+        assert number >= 3
+        assert client.get("accounts?$apply=aggregate($count as n)").json()["value"] == [{"n": number}]
+
+
+def test_the_privileges_of_a_user_lack_what_is_denied(tmp_path):
+    denied = [{"system": "sales", "entity": "products", "verb": "create"}]
+    with service(tmp_path, denied=denied) as client:
+        user = client.get("WhoAmI").json()["UserId"]
+        said = client.get(f"systemusers({user})/Microsoft.Dynamics.CRM.RetrieveUserPrivileges()").json()
+        names = {entry["PrivilegeName"] for entry in said["RolePrivileges"]}
+        assert "prvWriteProduct" in names
+        assert "prvCreateProduct" not in names

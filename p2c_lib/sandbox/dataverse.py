@@ -21,6 +21,7 @@ from p2c_lib.sandbox.dataverse_apply import aggregate
 from p2c_lib.sandbox.dataverse_body import find_key
 from p2c_lib.sandbox.dataverse_bulk import bulk_action, bulk_delete
 from p2c_lib.sandbox.dataverse_core import (
+    NAMESPACE,
     Answer,
     Call,
     Config,
@@ -125,7 +126,7 @@ class _Service:
             return json_answer({"@odata.context": f"{call.root}/$metadata", "value": sets})
         if call.path == "$metadata":
             with_annotations = call.query.get("annotations") == "true"
-            return Answer(200, csdl(with_annotations), {"Content-Type": "application/xml"})
+            return Answer(200, csdl(work.schema, with_annotations), {"Content-Type": "application/xml"})
         segments = split_path(call.path)
         name, key = segments[0]
         if name in FUNCTIONS:
@@ -165,6 +166,8 @@ class _Service:
                 return Answer(304, b"", {"ETag": tag})
             return read_row(work, entity, row["row_id"], call)
         name, tail = rest[0][0], [segment for segment, _ in rest[1:]]
+        if entity.type == "systemuser" and name == f"{work.schema.namespace}.RetrieveUserPrivileges":
+            return _privileges(work, call)
         if name not in entity.lookups:
             return get_column(target, name, call, is_raw=tail == ["$value"])
         column, target_type = entity.lookups[name]
@@ -281,6 +284,24 @@ def _who_am_i(work: Work, call: Call, _: str) -> Answer:
 def _version(work: Work, call: Call, _: str) -> Answer:
     context = f"{call.root}/$metadata#{work.schema.namespace}.RetrieveVersionResponse"
     return json_answer({"@odata.context": context, "Version": work.config.version})
+
+
+def _privileges(work: Work, call: Call) -> Answer:
+    """What the calling user's roles allow: everything but what the sandbox was told to deny."""
+    denied = {(rule["entity"], rule["verb"]) for rule in work.config.denied if rule["system"] == "sales"}
+    granted = [
+        {
+            "Depth": "Deep",
+            "PrivilegeId": str(uuid.uuid5(NAMESPACE, f"prv{verb}{entity.type}")),
+            "BusinessUnitId": work.user.get("_businessunitid_value"),
+            "PrivilegeName": f"prv{verb.capitalize()}{entity.schema_name}",
+        }
+        for entity in work.schema.entities.values()
+        for verb in ("create", "read", "write", "delete")
+        if (entity.name, verb) not in denied
+    ]
+    context = f"{call.root}/$metadata#{work.schema.namespace}.RetrieveUserPrivilegesResponse"
+    return json_answer({"@odata.context": context, "RolePrivileges": granted})
 
 
 def _total_record_count(work: Work, call: Call, arguments: str) -> Answer:

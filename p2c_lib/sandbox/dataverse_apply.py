@@ -57,7 +57,7 @@ def aggregate(work: Work, entity: Entity, call: Call) -> Answer:
     if any(column.kind == "datetime" for column in groups):
         raise QueryError("Grouping by a date and time is not supported.")
     by = [stored_column(column, table) for column in groups]
-    statement = sa.select(*by, *[sql for _, sql, _ in shown]).where(*where).group_by(*by)
+    statement = sa.select(*by, *[sql for _, sql, _ in shown]).select_from(table).where(*where).group_by(*by)
     rows = []
     for record in work.t.connection.execute(statement):
         row: dict[str, Any] = {}

@@ -17,13 +17,14 @@ import sqlalchemy as sa
 
 from p2c_lib.errors import SandboxError
 from p2c_lib.sandbox.grammar import QueryError
-from p2c_lib.sandbox.schema import Entity, Schema
+from p2c_lib.sandbox.schema import Entity, Schema, without
 from p2c_lib.sandbox.store import Store, Transaction
 
 __all__ = ["Answer", "Call", "Config", "Failure", "Prefer", "Work", "failure_answer", "json_answer"]
 
 JSON_TYPE = "application/json; odata.metadata=minimal"
 NAMESPACE = uuid.UUID("5f0d8a3e-6f5b-4c41-9f0e-2f6f4f1d9b11")  # of guids derived from names (metadata ids)
+SOLUTION_PREFIX = "msdynce_"
 FIRST_USER = "00000000-0000-0000-0000-0000000000a1"  # WhoAmI of a store without users
 
 
@@ -32,7 +33,9 @@ class Config:
     """Settings of the service.
 
     Attributes:
+        solution: The Prospect to cash solution is installed: its tables, columns, keys and steps.
         account_number_key: The alternate key msdynce_AccountNumber is there, as before solution 15.0.0.2.
+        denied: What the user may not do: ``{"system": "sales", "entity": "products", "verb": "create"}``.
         page_rows: Largest page.
         dop_hint: Advised degree of parallelism, told with every answer.
         seed: Seed of the random part of account and contact numbers.
@@ -40,7 +43,9 @@ class Config:
         version: What RetrieveVersion says.
     """
 
+    solution: bool = True
     account_number_key: bool = False
+    denied: tuple[Mapping[str, str], ...] = ()
     page_rows: int = 5000
     dop_hint: int = 16
     seed: int = 0
@@ -49,11 +54,13 @@ class Config:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any] | Config | None) -> Config:
-        """Settings of a sandbox (``account_key``, ``gzip``, ``sales_page_rows``, ``dop_hint``, ``seed``)."""
+        """Settings of a sandbox; of the dictionary, those that are named below."""
         if isinstance(settings, Config):
             return settings
         given = settings or {}
-        known = {
+        known: dict[str, Any] = {
+            "solution": given.get("solution"),
+            "denied": tuple(given.get("denied") or ()),
             "account_number_key": given.get("account_key"),
             "page_rows": given.get("sales_page_rows"),
             "dop_hint": given.get("dop_hint"),
@@ -199,7 +206,7 @@ class Work:
     @property
     def schema(self) -> Schema:
         """The entities served."""
-        return self.store.schema
+        return self.store.schema if self.config.solution else without("sales", SOLUTION_PREFIX)
 
     def entity(self, name: str) -> Entity:
         """An entity set by name; unknown: 404."""
@@ -210,7 +217,7 @@ class Work:
     def keys(self, entity: Entity) -> dict[str, tuple[str, ...]]:
         """Alternate keys of an entity, by name."""
         keys = dict(entity.alternate_keys)
-        if entity.type == "account" and self.config.account_number_key:
+        if entity.type == "account" and self.config.solution and self.config.account_number_key:
             keys["msdynce_AccountNumber"] = ("accountnumber",)
         return keys
 

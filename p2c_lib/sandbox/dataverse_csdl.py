@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 from lxml import etree
 
-from p2c_lib.sandbox.schema import Entity, Schema, load_schema
+from p2c_lib.sandbox.schema import Entity, Schema
 
 __all__ = ["TRACKED", "csdl"]
 
@@ -16,10 +15,8 @@ EDM = "http://docs.oasis-open.org/odata/ns/edm"
 TRACKED = {"account", "contact", "product", "pricelevel", "productpricelevel"}  # ChangeTrackingEnabled
 
 
-@lru_cache(maxsize=2)
-def csdl(with_annotations: bool = False) -> bytes:
+def csdl(schema: Schema, with_annotations: bool = False) -> bytes:
     """The service description of Sales as XML."""
-    schema = load_schema("sales")
     root = etree.Element(f"{{{EDMX}}}Edmx", Version="4.0", nsmap={"edmx": EDMX})
     services = etree.SubElement(root, f"{{{EDMX}}}DataServices")
     body = etree.SubElement(services, f"{{{EDM}}}Schema", Namespace=schema.namespace, Alias="mscrm", nsmap={None: EDM})

@@ -33,7 +33,7 @@ def before_create(work: Work, entity: Entity, row: dict[str, Any]) -> dict[str, 
         Failure: A plug-in refuses (0x80040265).
     """
     row = {name: column.default for name, column in entity.columns.items() if column.default is not None} | row
-    if entity.type in NUMBERED and row.get(NUMBERED[entity.type]) is None:
+    if work.config.solution and entity.type in NUMBERED and row.get(NUMBERED[entity.type]) is None:
         row[NUMBERED[entity.type]] = next_number(work, entity.type)
     if entity.type == "product" and work.organization.get("createproductswithoutparentinactivestate"):
         row |= {"statecode": 0, "statuscode": 1}
@@ -79,7 +79,8 @@ def after_write(work: Work, entity: Entity, row: Mapping[str, Any], changed: Map
     Raises:
         Failure: A plug-in refuses (0x80040265); everything is rolled back by the caller.
     """
-    if entity.type != "product" or not row.get("msdynce_ismaintainedexternally"):
+    is_external = work.config.solution and row.get("msdynce_ismaintainedexternally")
+    if entity.type != "product" or not is_external:
         return
     if changed is None or any(name in changed for name in PRICED):
         _price_list_item(work, row)
@@ -112,7 +113,8 @@ def _derive(work: Work, entity: Entity, whole: Mapping[str, Any], into: dict[str
             parent = whole.get("_parentcustomerid_value")
             into["_accountid_value"] = parent if kind == "account" else None
             into["_parentcontactid_value"] = parent if kind == "contact" else None
-            into["msdynce_iscompanyanaccount"] = int(kind == "account")
+            if work.config.solution:
+                into["msdynce_iscompanyanaccount"] = int(kind == "account")
     if "_ownerid_value" in into and "_owninguser_value" in entity.columns:
         into["_owninguser_value"] = into["_ownerid_value"]
         owner = work.t.get("systemusers", {"systemuserid": into["_ownerid_value"]}) or work.user

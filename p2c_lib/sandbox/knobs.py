@@ -21,6 +21,7 @@ DEFAULTS: dict[str, Any] = {
     "denied": [],  # [{"system": "fno", "entity": "CustomersV2", "verb": "create|read|write|delete"}]
     "gzip": True,  # answers are compressed for clients that ask for it, as the real services do
     # Sales.
+    "solution": True,  # False: no trace of the Prospect to cash solution, neither tables, columns, keys nor steps
     "account_key": False,  # True: the alternate key on accountnumber that solutions before 15.0.0.2 had
     "sales_page_rows": 5000,
     "dop_hint": 16,  # the parallelism that Sales advises with every answer
@@ -60,7 +61,9 @@ def _denied(system: str, entity: str, verb: str) -> dict[str, Any]:
 
 WRONG: dict[str, Wrong] = {
     "solution_absent": Wrong(
-        "the Prospect to cash solution is not installed in Sales", rows=(("sales", "solutions", _SOLUTION, None),)
+        "the Prospect to cash solution is not installed in Sales",
+        {"solution": False},
+        (("sales", "solutions", _SOLUTION, None),),
     ),
     "solution_version": Wrong(
         "the solution is older than direct templates need",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -142,6 +142,26 @@ class Schema:
     def by_type(self) -> Mapping[str, Entity]:
         """Entities by type name."""
         return {entity.type: entity for entity in self.entities.values()}
+
+
+@cache
+def without(system: Literal["sales", "fno"], prefix: str) -> Schema:
+    """The schema as it is where the solution of a publisher prefix is not installed: without its tables and columns."""
+    schema = load_schema(system)
+    entities = {
+        entity.name: replace(
+            entity,
+            columns={name: column for name, column in entity.columns.items() if not name.startswith(prefix)},
+            alternate_keys={
+                name: columns
+                for name, columns in entity.alternate_keys.items()
+                if not any(column.startswith(prefix) for column in columns)
+            },
+        )
+        for entity in schema.entities.values()
+        if not entity.type.startswith(prefix)
+    }
+    return replace(schema, entities=entities)
 
 
 def _column(name: str, raw: Mapping[str, Any], key: tuple[str, ...], system: str, enums: Mapping[str, Any]) -> Column:
