@@ -246,6 +246,7 @@ def test_the_next_page_is_fetched_while_the_caller_works_and_no_further_one():
         error(429, "0x80072322", "Number of requests exceeded", **RETRY),
         httpx.Response(502, content=b"<html><body>Bad gateway</body></html>"),
         error(500, "0x80044150", "Generic SQL error: deadlock 1205"),
+        error(500, "", "An unexpected error"),
     ],
     ids=repr,
 )
@@ -257,6 +258,17 @@ def test_a_broken_second_page_is_read_again_from_the_same_link(broken):
         assert sales.stats.retries == 1 and sales.stats.calls >= 3
     assert [b'"2"' in body for body in found] == [False, True]
     assert [str(request.url) for request in script.requests[1:]] == [link, link]
+
+
+def test_a_read_that_breaks_the_service_is_told_after_a_few_tries_and_a_write_is_not_repeated():
+    script = Script(error(500, "", "boom"))
+    with client("sales", script) as sales:
+        with pytest.raises(ServiceError, match="boom.*the same 3 times"):
+            sales.get("accounts")
+        assert len(script.requests) == 3
+        with pytest.raises(ServiceError, match="boom"):
+            sales.post_action("WinQuote", {})
+        assert len(script.requests) == 4
 
 
 def test_gzip_is_asked_for_and_undone():

@@ -34,7 +34,8 @@ from p2c_lib.errors import (
 __all__ = ["Sender", "Stats", "new_http"]
 
 FIRST_TRIES = 3
-"""Tries to reach a service that never answered yet: a wrong address should be told soon, not after the budget."""
+"""Tries to reach a service that never answered yet, and tries of a read that is answered with 500: a wrong address or
+a broken row should be told soon, not after the budget."""
 LONGEST_PAUSE_S = 30.0
 
 
@@ -51,11 +52,14 @@ class Stats:
 class _Again(Exception):
     """This attempt may be repeated; ``error`` is what to raise when no time is left."""
 
-    def __init__(self, error: ConnectError, wait_s: float | None = None, *, is_reached: bool = True) -> None:
+    def __init__(
+        self, error: ConnectError, wait_s: float | None = None, *, is_reached: bool = True, is_brief: bool = False
+    ) -> None:
         super().__init__(str(error))
         self.error = error
         self.wait_s = wait_s
         self.is_reached = is_reached
+        self.is_brief = is_brief  # a few tries will do
 
 
 def new_http(
@@ -210,6 +214,9 @@ class Sender:
             if is_safe:
                 raise _Again(fault(ServiceError, text), wait_s)
             raise fault(ServiceError, text)
+        if is_safe and status == 500:
+            # Mostly a mishap that is gone the next time; but a row that breaks the service does so always.
+            raise _Again(fault(ServiceError, text), wait_s, is_brief=True)
         if 300 <= status < 400:
             raise fault(
                 ConnectError, f"{what}: the service answers with a redirect [HTTP {status}]; {self._right_url()}"
@@ -249,7 +256,9 @@ class Sender:
         return random.uniform(0.5, 1.0) * min(LONGEST_PAUSE_S, 0.5 * 2.0 ** (state.attempt_number - 1))
 
     def _is_enough(self, state: RetryCallState) -> bool:
-        if not _failure(state).is_reached and not self._is_reached and state.attempt_number >= FIRST_TRIES:
+        again = _failure(state)
+        is_brief = again.is_brief or not (again.is_reached or self._is_reached)
+        if is_brief and state.attempt_number >= FIRST_TRIES:
             return True
         return stop_before_delay(self._limits.budget_s)(state)
 
@@ -268,6 +277,8 @@ class Sender:
                 f"{error}; waited {spent_s:.1f} s of the {self._limits.budget_s:g} s budget, {asked}: "
                 "lower limits.parallel, raise limits.budget_s, or run when fewer others do",
             )
+        elif last.is_brief:
+            error.args = (f"{error}; the same {FIRST_TRIES} times",)
         elif last.is_reached:
             error.args = (f"{error}; given up after {spent_s:.1f} s (limits.budget_s = {self._limits.budget_s:g})",)
         return error
