@@ -12,8 +12,8 @@ from typing import Any
 
 import polars as pl
 
+from p2c_lib.cells import as_text
 from p2c_lib.connect import Client
-from p2c_lib.diff import as_text
 from p2c_lib.errors import PlanError
 from p2c_lib.explain import money_text
 from p2c_lib.journal import Journal
