@@ -201,7 +201,7 @@ class Session:
     def routes(self) -> HTML:
         """Where the rows of this source go: which task takes them, and why the others do not."""
         frame = runs.routes(self.sides.source, self.task, load_templates(self.profile.overlays))
-        return HTML(figure(charts.routing(frame)) + table(frame).data)
+        return HTML(figure(charts.routing(frame)) + table(frame.with_columns(pl.col("reason").fill_null(""))).data)
 
     def plan(self) -> HTML | Markdown:
         """Say what a write would send; saved in the run's folder when the notebook runs on its own."""

@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def _cell(value: Any, is_right: bool) -> _Cell:
     after = text[len(text.rstrip()) :] if inner and not cut else ""
     # One word, a key for example, is not broken at its hyphens; a very long one may be, lest the table run away.
     is_word = is_right or (len(inner) <= LONGEST_WORD and not re.search(r"\s", inner))
-    pieces = re.findall(rf"\S{{1,{LONGEST_WORD}}}\s*", inner)
+    pieces = re.sub(rf"(\S{{{LONGEST_WORD}}})(?=\S)", "\\1\0", inner).split("\0")
     return _Cell(tuple(pieces), style + ("pre" if is_word else "pre-wrap"), False, before, after, cut)
 
 
@@ -182,7 +183,9 @@ def failed_checks(checks: list[dict[str, Any]]) -> pl.DataFrame:
             check["meta"].get("says") or f"{check['expectation']} {check['column'] or ''}",
             check["severity"],
             check["unexpected_count"],
-            ", ".join(check["failing_keys"][:KEYS_SHOWN]) + (" …" if len(check["failing_keys"]) > KEYS_SHOWN else ""),
+            # blanks around a key are told by quotes
+            ", ".join(key if key == key.strip() else f"'{key}'" for key in check["failing_keys"][:KEYS_SHOWN])
+            + (" …" if len(check["failing_keys"]) > KEYS_SHOWN else ""),
         )
         for suite in checks
         for check in suite["checks"]
@@ -239,10 +242,9 @@ def write_report(folder: Path) -> Path:
     return path
 
 
+@cache
 def _environment() -> jinja2.Environment:
     loader = jinja2.PackageLoader("p2c_lib", "assets")
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=False
-    )
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters["thousands"] = "{:,}".format
     return environment
