@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from p2c_lib.errors import SchemaError
+from p2c_lib.explain import money_text
 
 if TYPE_CHECKING:
     from altair import Chart, FacetChart, LayerChart
@@ -122,7 +123,7 @@ def field_bars(cells: pl.DataFrame) -> AnyChart:
     numbers = (
         alt.Chart(totals)
         .mark_text(align="left", dx=4, color=_INK)
-        .encode(y=axis, x="rows:Q", text=alt.Text("rows:Q", format=",d"))
+        .encode(y=axis, x=alt.X("rows:Q", axis=None), text=alt.Text("rows:Q", format=",d"))
     )
     return _finished(alt.layer(bars, numbers), f"Differing rows of {len(order)} fields by outcome")
 
@@ -154,7 +155,7 @@ def amount_by_currency(amounts: pl.DataFrame) -> AnyChart:
     shown = sums.with_columns(
         pl.col("amount").cast(pl.Float64),
         room=_ROOM * pl.col("amount").cast(pl.Float64).abs().max().over("currency"),
-        label=pl.Series([f"{amount.normalize():,f}" for amount in sums["amount"]], dtype=pl.String),
+        label=pl.Series([money_text(*one) for one in sums.select("amount", "currency").iter_rows()], dtype=pl.String),
     )
     tasks = named["task"].unique(maintain_order=True).to_list()
     base = alt.Chart(shown, height=_BAR * max(len(tasks), 1)).encode(

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 import polars as pl
+from babel.numbers import get_currency_precision
 
 from p2c_lib.diff import Outcomes
 from p2c_lib.model import Task
@@ -138,3 +140,19 @@ def _words(task: Task) -> tuple[dict[str, str], dict[str, str]]:
         says[condition.name] = condition.says
         remedies[condition.name] = "nothing: the template leaves it out; change the record or the filter if not"
     return says, remedies
+
+
+def money_text(amount: Decimal | None, currency: str | None) -> str:
+    """An amount as people write it, exact: ``403,760.01 EUR``; no amount is the empty text.
+
+    Args:
+        amount: In ``currency``.
+        currency: ISO 4217 code, whose number of digits is the least that is shown.
+
+    Returns:
+        The digits that the amount has, none rounded away, with thousands separators and the code.
+    """
+    if amount is None:
+        return ""
+    digits = len(f"{amount:f}".partition(".")[2].rstrip("0"))
+    return f"{amount:,.{max(digits, get_currency_precision(currency or ''))}f} {currency or '(no currency)'}"

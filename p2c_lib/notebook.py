@@ -1,11 +1,12 @@
 """The calls that notebooks make, one a step; each gives something to look at, live and headless alike.
 
 A notebook never writes to an ``ipywidgets.Output``: that hangs headless runs now and then. Progress is a plain
-display that is updated; tables and charts are HTML and inline SVG, so an executed copy shows them anywhere.
+display that is updated; tables and charts are HTML and images, so an executed copy shows them anywhere.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import time
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ from p2c_lib import preflight as preflights
 from p2c_lib import run as runs
 from p2c_lib.config import Profile, load_profile
 from p2c_lib.connect import Client
-from p2c_lib.diff import ROW_OUTCOMES, as_text
+from p2c_lib.diff import ROW_OUTCOMES
 from p2c_lib.errors import ParameterError
 from p2c_lib.model import Task, Template, all_tasks, describe, find_task, load_templates
 
@@ -33,21 +34,17 @@ MODES = ("plan", "apply")
 
 
 def table(frame: pl.DataFrame, note: str = "") -> HTML:
-    """A frame as a plain table, every cell as text; decimals without trailing zeros, ``note`` below it."""
-    plain = frame.with_columns(
-        [as_text(name, dtype).alias(name) for name, dtype in frame.schema.items() if dtype.is_decimal()]
-    )
-    with pl.Config(
-        tbl_rows=-1, tbl_cols=-1, fmt_str_lengths=120, tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True
-    ):
-        body = plain._repr_html_()
+    """A frame as the report shows it, with ``note`` below it."""
     below = f"<p style='color:#5d6b78'>{escape(note)}</p>" if note else ""
-    return HTML(body + below)
+    return HTML(report.html_table(frame) + below)
 
 
-def figure(chart: Any) -> HTML:
-    """A chart as inline SVG: the same picture live, headless and in HTML, with nothing fetched."""
-    return HTML(charts.static_html(chart))
+def figure(chart: Any) -> str:
+    """A chart as an image with all of it inside: JupyterLab strips SVG from the HTML of a notebook that it did not run
+    itself, an executed copy for example, but not images."""
+    drawn = charts.mimebundle(chart)
+    data = base64.b64encode(drawn["image/svg+xml"].encode()).decode()
+    return f'<img alt="{escape(drawn["text/plain"])}" src="data:image/svg+xml;base64,{data}" style="max-width:100%">'
 
 
 class Progress:
@@ -164,16 +161,16 @@ class Session:
         checks = runs.save_checks(self.folder, self.task, runs.validate_task(self.task, self.sides, self.compared))
         failed = report.failed_checks(checks)
         total = sum(len(suite["checks"]) for suite in checks)
-        if not failed:
+        if failed.is_empty():
             return HTML(f"<p>All {total} expectations were met.</p>")
-        return table(pl.DataFrame(failed), f"{len(failed)} of {total} expectations were not met")
+        return table(failed, f"{failed.height} of {total} expectations were not met")
 
     def outcomes(self) -> HTML:
         """What became of every row, as a chart and as numbers that add up to the rows pulled."""
         facts = runs.summary(self.task, self.sides, self.compared)
         frame = pl.DataFrame([{name: facts[name] for name in ("source_rows", "destination_rows", *ROW_OUTCOMES)}])
         chart = charts.outcome_bars(frame.with_columns(task=pl.lit(self.task.name)))
-        return HTML(charts.static_html(chart) + table(frame).data)
+        return HTML(figure(chart) + table(frame).data)
 
     def reasons(self) -> HTML:
         """Why rows and fields differ and what would put them right, most frequent first."""
@@ -187,27 +184,24 @@ class Session:
         if frame.is_empty():
             return HTML("<p>No field differs.</p>")
         top = frame.head(self.sample)
-        return HTML(charts.static_html(charts.field_bars(top)) + table(top.drop("task")).data)
+        return HTML(figure(charts.field_bars(top)) + table(top.drop("task")).data)
 
     def examples(self) -> HTML:
         """Some differing fields with both sides, and some rows that stand alone; all are in the run's folder."""
         cells, alone = report.samples(self.compared.table, self.task.name, self.sample)
-        shown = (
-            [table(cells.select("key", "field", "outcome", "expected", "found", "reason")).data] if cells.height else []
-        )
-        shown += (
-            [table(alone.select("key", "side", "outcome", "reason", "amount", "currency")).data] if alone.height else []
-        )
-        return HTML("".join(shown) or "<p>Nothing to show: every row that flows is matched.</p>")
+        shown = "".join(table(frame).data for frame in (cells, alone) if frame.height)
+        return HTML(shown or "<p>Nothing to show: every row that flows is matched.</p>")
 
     def unmapped(self) -> HTML:
         """Source values that no value map knows, with the rows and the money behind them."""
-        return self._or_none(self.compared.unmapped.drop("task"), "Every value has an entry in its value map.")
+        return self._or_none(
+            report.with_money(self.compared.unmapped.drop("task")), "Every value has an entry in its value map."
+        )
 
     def routes(self) -> HTML:
         """Where the rows of this source go: which task takes them, and why the others do not."""
         frame = runs.routes(self.sides.source, self.task, load_templates(self.profile.overlays))
-        return HTML(charts.static_html(charts.routing(frame)) + table(frame).data)
+        return HTML(figure(charts.routing(frame)) + table(frame.with_columns(pl.col("reason").fill_null(""))).data)
 
     def plan(self) -> HTML | Markdown:
         """Say what a write would send; saved in the run's folder when the notebook runs on its own."""
@@ -301,19 +295,14 @@ class Overview:
     def outcomes(self) -> HTML:
         """What became of every row of every task."""
         frame = report.outcome_table(self.run)
-        return HTML(charts.static_html(charts.outcome_bars(frame)) + table(frame).data)
+        return HTML(figure(charts.outcome_bars(frame)) + table(frame).data)
 
     def money(self) -> HTML:
         """What is at stake, by task and currency."""
-        rows = [
-            (t["task"], code, amount)
-            for t in self.run["tasks"]
-            for code, amount in t.get("amount_at_stake", {}).items()
-        ]
-        if not rows:
+        frame = report.at_stake(self.run)
+        if frame.is_empty():
             return HTML("<p>No amount is at stake.</p>")
-        frame = pl.DataFrame(rows, schema=["task", "currency", "amount"], orient="row")
-        return HTML(charts.static_html(charts.amount_by_currency(frame)) + table(frame).data)
+        return HTML(figure(charts.amount_by_currency(frame)) + table(report.with_money(frame)).data)
 
     def reasons(self) -> HTML:
         """Why rows and fields differ, over all tasks."""

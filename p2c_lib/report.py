@@ -2,21 +2,99 @@
 
 from __future__ import annotations
 
+import importlib
 import json
-from importlib.resources import files
+import re
+import sys
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import polars as pl
+from markupsafe import Markup
 
 from p2c_lib import charts
-from p2c_lib.diff import ROW_OUTCOMES, as_text
+from p2c_lib.diff import ROW_OUTCOMES
+from p2c_lib.explain import money_text
 from p2c_lib.folder import differing_rows, read_run
 
 SAMPLES_AN_OUTCOME = 5
 TOP_FIELDS = 25
+TOP_UNMAPPED = 50
 KEYS_SHOWN = 5
+TEXT_SHOWN = 200
+LONGEST_WORD = 40
+
+
+def _import_jsonschema() -> None:
+    """Import jsonschema without its grammar of international addresses, which nothing here is checked against.
+
+    Altair, papermill and Great Expectations all import it, and that grammar alone takes 1.6 s of CPU in each process;
+    jsonschema does without when it is not there.
+    """
+    grammar = "rfc3987_syntax"
+    if grammar not in sys.modules and "jsonschema" not in sys.modules:
+        sys.modules[grammar] = None  # type: ignore[assignment]  # the documented way to make an import fail
+        try:
+            importlib.import_module("jsonschema")
+        finally:
+            del sys.modules[grammar]
+
+
+_import_jsonschema()
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """What stands in one cell: the text in pieces between which a line may break; ``before`` and ``after`` are the
+    blanks around it, which nobody would see; ``cut`` is the length of a text that is not shown in full."""
+
+    pieces: tuple[str, ...]
+    style: str
+    is_null: bool = False
+    before: str = ""
+    after: str = ""
+    cut: int = 0
+
+
+def html_table(frame: pl.DataFrame) -> str:
+    """A frame as a table, the same in the report and in notebooks; everything in it is escaped.
+
+    Args:
+        frame: What to show, all of it. Numbers and a column ``amount`` stand to the right; null is shown as *empty*,
+            blanks around a text as a mark, a text over 200 characters cut, with its length.
+
+    Returns:
+        A ``<div>`` that scrolls sideways when it must.
+    """
+    is_right = [dtype.is_numeric() or name == "amount" for name, dtype in frame.schema.items()]
+    columns = list(zip([name.replace("_", " ") for name in frame.columns], is_right, strict=True))
+    rows = [[_cell(*one) for one in zip(row, is_right, strict=True)] for row in frame.iter_rows()]
+    return _environment().get_template("table.html.j2").render(columns=columns, rows=rows)
+
+
+def _cell(value: Any, is_right: bool) -> _Cell:
+    style = f"vertical-align:top;text-align:{'right' if is_right else 'left'};white-space:"
+    if value is None:
+        return _Cell((), style + "pre", is_null=not is_right)
+    if not isinstance(value, str):
+        return _Cell((f"{value:,}" if is_right else str(value),), style + "pre")
+    text, cut = value[:TEXT_SHOWN], len(value) if len(value) > TEXT_SHOWN else 0
+    inner = text.strip()
+    before = text[: len(text) - len(text.lstrip())] if inner else text
+    after = text[len(text.rstrip()) :] if inner and not cut else ""
+    # One word, a key for example, is not broken at its hyphens; a very long one may be, lest the table run away.
+    is_word = is_right or (len(inner) <= LONGEST_WORD and not re.search(r"\s", inner))
+    pieces = re.sub(rf"(\S{{{LONGEST_WORD}}})(?=\S)", "\\1\0", inner).split("\0")
+    return _Cell(tuple(pieces), style + ("pre" if is_word else "pre-wrap"), False, before, after, cut)
+
+
+def with_money(frame: pl.DataFrame) -> pl.DataFrame:
+    """Columns ``amount`` and ``currency`` made one text, ``403,760.01 EUR``; for the few rows that people look at."""
+    texts = [money_text(*one) for one in frame.select("amount", "currency").iter_rows()]
+    return frame.with_columns(amount=pl.Series(texts, dtype=pl.String)).drop("currency")
 
 
 def outcome_table(run: dict[str, Any]) -> pl.DataFrame:
@@ -30,13 +108,25 @@ def outcome_table(run: dict[str, Any]) -> pl.DataFrame:
     return pl.DataFrame(done, schema=names, orient="row", infer_schema_length=None)
 
 
+def at_stake(run: dict[str, Any]) -> pl.DataFrame:
+    """The money at stake: task, currency (null when it is not known), amount (Decimal)."""
+    rows = [
+        (task["task"], code or None, amount)
+        for task in run["tasks"]
+        for code, amount in task.get("amount_at_stake", {}).items()
+    ]
+    frame = pl.DataFrame(rows, schema=dict.fromkeys(("task", "currency", "amount"), pl.String), orient="row")
+    return frame.with_columns(pl.col("amount").cast(pl.Decimal(38, 12)))
+
+
 def verdict(run: dict[str, Any]) -> str:
     """The run in one sentence."""
     failed = [task["task"] for task in run["tasks"] if "error" in task]
-    if failed:
-        return f"Failed: {', '.join(failed)} did not come to an end"
     differing = sum(differing_rows(task) for task in run["tasks"])
-    compared = sum(task["source_rows"] for task in run["tasks"])
+    compared = sum(task["source_rows"] for task in run["tasks"] if "error" not in task)
+    if failed:
+        others = f"; of the others {differing:,} rows are not in step" if len(failed) < len(run["tasks"]) else ""
+        return f"Failed: {', '.join(failed)} did not come to an end{others}"
     if not differing:
         return f"In step: {compared:,} source rows, no difference"
     within = " (within the threshold)" if differing <= run["threshold"] else ""
@@ -44,64 +134,65 @@ def verdict(run: dict[str, Any]) -> str:
 
 
 def reasons(table: pl.DataFrame) -> pl.DataFrame:
-    """Outcomes by reason: task, outcome, reason, remedy, count (rows or fields), amount (text, each currency apart)."""
-    return (
-        table.group_by("task", "outcome", "reason", "remedy", "currency", maintain_order=True)
-        .agg(count=pl.len(), amount=pl.col("amount").sum())
-        .group_by("task", "outcome", "reason", "remedy", maintain_order=True)
-        .agg(
-            pl.col("count").sum(),
-            amount=pl.concat_str(as_text("amount", table.schema["amount"]), pl.lit(" "), pl.col("currency"))
-            .filter(pl.col("amount") != 0)
-            .sort()
-            .str.join(", "),
-        )
-        .sort("task", "count", descending=[False, True], maintain_order=True)
-    )
+    """Outcomes by reason: task, outcome, reason, remedy, count (rows or fields), amount (text, a line a currency).
+
+    Tasks stand in the order of the table, each with its most frequent reason first.
+    """
+    counted = _summed(table, ["task", "outcome", "reason", "remedy"], "count").with_row_index("place")
+    first = pl.col("place").min().over("task")
+    return counted.sort(first, "count", descending=[False, True], maintain_order=True).drop("place")
 
 
 def field_counts(table: pl.DataFrame) -> pl.DataFrame:
-    """Differing fields, most frequent first: task, field, outcome, rows, amount (text by currency)."""
+    """Differing fields, most frequent first: task, field, outcome, rows, amount (text, a line a currency)."""
     cells = table.filter(pl.col("field").is_not_null())
-    by_currency = cells.group_by("task", "field", "outcome", "currency", maintain_order=True).agg(
-        rows=pl.len(), amount=pl.col("amount").sum()
-    )
-    return (
-        by_currency.group_by("task", "field", "outcome", maintain_order=True)
-        .agg(
-            pl.col("rows").sum(),
-            amount=pl.concat_str(as_text("amount", table.schema["amount"]), pl.lit(" "), pl.col("currency"))
-            .filter(pl.col("amount") != 0)
-            .sort()
-            .str.join(", "),
-        )
-        .sort("rows", "task", "field", descending=[True, False, False], maintain_order=True)
-    )
+    counted = _summed(cells, ["task", "field", "outcome"], "rows")
+    return counted.sort("rows", "task", "field", descending=[True, False, False], maintain_order=True)
+
+
+def _summed(table: pl.DataFrame, by: list[str], count: str) -> pl.DataFrame:
+    """Rows counted and amounts added up, each currency apart; no amount where there is nothing to add."""
+    sums = table.group_by(*by, "currency", maintain_order=True).agg(pl.len().alias(count), pl.col("amount").sum())
+    amounts = sums.with_columns(pl.when(pl.col("amount") != 0).then("amount")).sort("currency", nulls_last=True)
+    texts = with_money(amounts).group_by(by).agg(pl.col("amount").filter(pl.col("amount") != "").str.join("\n"))
+    counts = sums.group_by(by, maintain_order=True).agg(pl.col(count).sum())
+    return counts.join(texts, on=by, nulls_equal=True, maintain_order="left", validate="1:1")
 
 
 def samples(table: pl.DataFrame, task: str, per_outcome: int = SAMPLES_AN_OUTCOME) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """A few differing fields and a few single rows of a task, some of each outcome, for display only."""
-    mine = table.filter(pl.col("task") == task).with_columns(as_text("amount", table.schema["amount"]).alias("amount"))
+    """A few differing fields and a few single rows of a task, some of each outcome, for display only.
+
+    Returns:
+        Fields: key, field, outcome, expected, found, reason. Rows: key, side, outcome, reason, amount (text).
+    """
+    mine = table.filter(pl.col("task") == task)
     cells = mine.filter(pl.col("field").is_not_null()).group_by("outcome", maintain_order=True).head(per_outcome)
     alone = mine.filter(pl.col("field").is_null() & (pl.col("outcome") != "excluded"))
-    return cells, alone.group_by("outcome", maintain_order=True).head(per_outcome)
+    alone = with_money(alone.group_by("outcome", maintain_order=True).head(per_outcome))
+    return (
+        cells.select("key", "field", "outcome", "expected", "found", "reason"),
+        alone.select("key", "side", "outcome", "reason", "amount"),
+    )
 
 
-def failed_checks(checks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def failed_checks(checks: list[dict[str, Any]]) -> pl.DataFrame:
     """Expectations that were not met: suite, check in words, severity, rows that fail, first keys."""
-    return [
-        {
-            "suite": suite["suite"],
-            "check": check["meta"].get("says") or f"{check['expectation']} {check['column'] or ''}",
-            "severity": check["severity"],
-            "failing": check["unexpected_count"],
-            "keys": ", ".join(check["failing_keys"][:KEYS_SHOWN])
+    rows = [
+        (
+            suite["suite"],
+            check["meta"].get("says") or f"{check['expectation']} {check['column'] or ''}",
+            check["severity"],
+            check["unexpected_count"],
+            # blanks around a key are told by quotes
+            ", ".join(key if key == key.strip() else f"'{key}'" for key in check["failing_keys"][:KEYS_SHOWN])
             + (" …" if len(check["failing_keys"]) > KEYS_SHOWN else ""),
-        }
+        )
         for suite in checks
         for check in suite["checks"]
         if not check["success"]
     ]
+    names = {"suite": pl.String, "check": pl.String, "severity": pl.String, "failing": pl.Int64, "keys": pl.String}
+    return pl.DataFrame(rows, schema=names, orient="row")
 
 
 def write_report(folder: Path) -> Path:
@@ -114,40 +205,46 @@ def write_report(folder: Path) -> Path:
     table = pl.read_parquet(folder / "outcomes.parquet")
     unmapped = pl.read_parquet(folder / "unmapped.parquet")
     checks = json.loads((folder / "checks.json").read_text("utf-8"))
-    fields = field_counts(table)
-    shown = []
-    for task in run["tasks"]:
-        cells, alone = samples(table, task["task"])
-        if cells.height or alone.height:
-            shown.append({"task": task["task"], "cells": cells.to_dicts(), "rows": alone.to_dicts()})
-    notebooks = sorted((folder / "notebooks").glob("*.ipynb")) if (folder / "notebooks").exists() else []
+    fields = field_counts(table).head(TOP_FIELDS)
+    shown = [(task["task"], *samples(table, task["task"])) for task in run["tasks"]]
+    notebooks = sorted((folder / "notebooks").glob("*.ipynb"))
     has_docs = (folder / "docs" / "index.html").exists()
     links = [{"href": f"notebooks/{path.name}", "text": path.stem} for path in notebooks]
     links += [{"href": "docs/index.html", "text": "Data Docs"}] if has_docs else []
-    done = outcome_table(run)
-    page = _template().render(
+    done, failed = outcome_table(run), failed_checks(checks)
+    stakes = with_money(at_stake(run)).group_by("task").agg("amount")
+    page = _environment().get_template("report.html.j2").render(
         run=run,
         verdict=verdict(run),
         in_step=run["exit_code"] == 0,
         outcomes=ROW_OUTCOMES,
-        outcome_chart=charts.static_html(charts.outcome_bars(done)) if done.height else "",
-        field_chart=charts.static_html(charts.field_bars(fields.head(TOP_FIELDS))) if fields.height else "",
-        reasons=reasons(table).to_dicts(),
-        fields=fields.head(TOP_FIELDS).to_dicts(),
-        samples=shown,
+        stakes=dict(stakes.iter_rows()),
+        outcome_chart=Markup(charts.static_html(charts.outcome_bars(done))) if done.height else "",
+        field_chart=Markup(charts.static_html(charts.field_bars(fields))) if fields.height else "",
+        reasons=Markup(html_table(reasons(table))) if table.height else "",
+        fields=Markup(html_table(fields)) if fields.height else "",
+        samples=[
+            {"task": task, "cells": Markup(html_table(cells)) if cells.height else "",
+             "rows": Markup(html_table(alone)) if alone.height else ""}
+            for task, cells, alone in shown
+            if cells.height or alone.height
+        ],
         per_outcome=SAMPLES_AN_OUTCOME,
-        unmapped=unmapped.with_columns(as_text("amount", unmapped.schema["amount"]).alias("amount")).to_dicts(),
-        checks=failed_checks(checks),
+        unmapped=Markup(html_table(with_money(unmapped.head(TOP_UNMAPPED)))) if unmapped.height else "",
+        unmapped_left=max(unmapped.height - TOP_UNMAPPED, 0),
+        checks=Markup(html_table(failed)) if failed.height else "",
         checked=sum(len(suite["checks"]) for suite in checks),
         has_docs=has_docs,
         links=links,
-    )
+    )  # fmt: skip
     path = folder / "report.html"
     path.write_text(page, "utf-8")
     return path
 
 
-def _template() -> jinja2.Template:
-    text = files("p2c_lib").joinpath("assets/report.html.j2").read_text("utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    return environment.from_string(text)
+@cache
+def _environment() -> jinja2.Environment:
+    loader = jinja2.PackageLoader("p2c_lib", "assets")
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.filters["thousands"] = "{:,}".format
+    return environment

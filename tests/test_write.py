@@ -181,7 +181,7 @@ def test_money_of_a_plan_is_summed_by_currency_without_what_is_held(world, tmp_p
     world.item("P4", SalesPrice=Decimal("12"))
     world.product("P4")
     made = planned(world, tmp_path, "products")
-    assert dict(plan_table(made).select("action", "amount").rows()) == {"create": "10.35 USD", "update": "1.5 USD"}
+    assert dict(plan_table(made).select("action", "amount").rows()) == {"create": "10.35 USD", "update": "1.50 USD"}
 
 
 def test_the_same_run_gives_the_same_plan_and_keeps_its_approval(world, tmp_path):

@@ -8,8 +8,8 @@ from pathlib import Path
 import polars as pl
 
 from p2c_lib import mapping
+from p2c_lib.cells import as_text
 from p2c_lib.connect import Client, Entity, Metadata
-from p2c_lib.diff import as_text
 from p2c_lib.model import FieldMap, Task
 from p2c_lib.pull import MONEY
 from p2c_lib.write.lookups import Resolved, resolve

@@ -12,9 +12,10 @@ from typing import Any
 
 import polars as pl
 
+from p2c_lib.cells import as_text
 from p2c_lib.connect import Client
-from p2c_lib.diff import as_text
 from p2c_lib.errors import PlanError
+from p2c_lib.explain import money_text
 from p2c_lib.journal import Journal
 from p2c_lib.pull import MONEY
 
@@ -240,13 +241,14 @@ def plan_table(plan: Plan) -> pl.DataFrame:
 
     Returns:
         A row a task and action: ``rows`` and ``fields`` to be sent, ``held_rows`` and ``held_fields`` that are not, and
-        ``amount``, what the rows to be sent are worth in each currency (``1234.5 USD, 20 EUR``).
+        ``amount``, what the rows to be sent are worth, a line a currency (``1,234.50 USD``).
     """
+    money = plan.money()
+    texts = [money_text(*one) for one in money.select("amount", "currency").iter_rows()]
     worth = (
-        plan.money()
-        .select("task", "action", text=pl.format("{} {}", as_text("amount", MONEY), pl.col("currency").fill_null("?")))
+        money.with_columns(amount=pl.Series(texts, dtype=pl.String))
         .group_by("task", "action", maintain_order=True)
-        .agg(amount=pl.col("text").str.join(", "))
+        .agg(pl.col("amount").str.join("\n"))
     )
     return (
         plan.counts()

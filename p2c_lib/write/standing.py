@@ -9,8 +9,8 @@ from typing import Any
 
 import polars as pl
 
+from p2c_lib.cells import as_text
 from p2c_lib.connect import Client, Entity, literal
-from p2c_lib.diff import as_text
 from p2c_lib.pull import ETAG, pull
 
 __all__ = ["Standing", "read_standing"]

@@ -1,0 +1,187 @@
+"""Fields of paired rows: which of them differ, and in what way.
+
+Pure: frames in, frames out. A loop here runs over fields, never over rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from functools import lru_cache
+
+import polars as pl
+from babel.numbers import get_currency_precision
+
+from p2c_lib.model import FieldMap, Task
+from p2c_lib.pull import MONEY
+
+FIELD_OUTCOMES = ("different", "rounding", "representation", "unmapped", "truncated")
+
+PREFIX_CHARS = 20
+"""A found text that is a whole prefix of the expected one counts as cut off from this many characters on,
+also where nobody knows the column's length: so long a shared beginning is not a coincidence."""
+
+CELLS = pl.Schema(
+    {
+        "key": pl.String(),
+        "field": pl.String(),
+        "outcome": pl.String(),
+        "expected": pl.String(),
+        "found": pl.String(),
+        "source_row": pl.UInt32(),
+        "destination_row": pl.UInt32(),
+        "amount": MONEY,
+        "currency": pl.String(),
+    }
+)
+
+
+def compare_fields(
+    source: pl.DataFrame, destination: pl.DataFrame, task: Task, pairs: pl.DataFrame, unmapped: pl.DataFrame | None
+) -> pl.DataFrame:
+    """Give every field that differs in a pair of rows one outcome.
+
+    Args:
+        source: Mapped rows, shape (n, k + f).
+        destination: Rows as they stand, shape (m, k + f), same names and dtypes.
+        task: Its fields, each with tolerance, normalisers, known length.
+        pairs: A row a pair: ``source_row``, ``destination_row`` (UInt32) and ``text``, the key as one text.
+        unmapped: Columns ``row`` (UInt32), ``field``: source values that the value map does not know.
+
+    Returns:
+        Shape (differences, 9), the columns of `CELLS`.
+    """
+    if pairs.is_empty():
+        return CELLS.to_frame()
+    left, right = pairs["source_row"], pairs["destination_row"]
+    found = list(_field_cells(source, destination, task, left, right, unmapped))
+    if not found:
+        return CELLS.to_frame()
+    cells = pl.concat(found)
+    texts = pairs.select("source_row", key="text")
+    return cells.join(texts, on="source_row", how="left", maintain_order="left").select(CELLS.names()).cast(CELLS)
+
+
+def _field_cells(
+    source: pl.DataFrame,
+    destination: pl.DataFrame,
+    task: Task,
+    left: pl.Series,
+    right: pl.Series,
+    unmapped: pl.DataFrame | None,
+) -> Iterator[pl.DataFrame]:
+    for field in task.fields:
+        name = field.destination
+        if name in task.key:
+            continue
+        code = field.money if isinstance(field.money, str) else task.currency
+        both = pl.DataFrame(
+            {
+                "source_row": left,
+                "destination_row": right,
+                "expected": source[name].gather(left),
+                "found": destination[name].gather(right),
+                "currency": source[code].gather(left)
+                if code
+                else pl.repeat(None, left.len(), dtype=pl.String, eager=True),
+            }
+        )
+        unknown = pl.Series([], dtype=pl.UInt32)
+        if unmapped is not None:
+            unknown = unmapped.filter(pl.col("field") == name)["row"]
+        is_unknown = pl.col("source_row").is_in(unknown.implode())
+        differ = both.filter(pl.col("expected").ne_missing(pl.col("found")) | is_unknown)
+        if differ.is_empty():
+            continue
+        outcome = _decimal_outcome(field) if differ["expected"].dtype.is_decimal() else _plain_outcome(field, differ)
+        if differ["expected"].dtype.is_decimal():
+            differ = differ.with_columns(unit=_units(differ["currency"]))
+        differ = differ.with_columns(outcome=pl.when(is_unknown).then(pl.lit("unmapped")).otherwise(outcome))
+        amount = pl.lit(None, MONEY)
+        if field.money:
+            amount = (pl.col("expected").fill_null(0) - pl.col("found").fill_null(0)).abs().cast(MONEY)
+        yield differ.filter(pl.col("outcome").is_not_null()).select(
+            "source_row",
+            "destination_row",
+            "outcome",
+            field=pl.lit(name),
+            expected=as_text("expected", differ["expected"].dtype),
+            found=as_text("found", differ["found"].dtype),
+            amount=amount,
+            currency="currency",
+        )
+
+
+def as_text(column: str, dtype: pl.DataType) -> pl.Expr:
+    """A value as people write it: decimals without trailing zeros, dates in ISO form; null stays null."""
+    text = pl.col(column).cast(pl.String)
+    if dtype.is_decimal():
+        return text.str.replace(r"\.?0+$", "") if dtype.scale else text  # type: ignore[attr-defined]
+    if dtype == pl.Datetime:
+        return pl.col(column).dt.to_string("iso:strict")
+    return text
+
+
+def _decimal_outcome(field: FieldMap) -> pl.Expr:
+    tolerance = pl.lit(field.tolerance or Decimal(0), MONEY)
+    difference = (pl.col("expected") - pl.col("found")).abs()
+    both = pl.col("expected").is_not_null() & pl.col("found").is_not_null()
+    rounding = pl.when(both & (difference <= pl.col("unit"))).then(pl.lit("rounding")).otherwise(pl.lit("different"))
+    plain = pl.lit("different")
+    return pl.when(both & (difference <= tolerance)).then(None).otherwise(rounding if field.money else plain)
+
+
+def _plain_outcome(field: FieldMap, differ: pl.DataFrame) -> pl.Expr:
+    expected, found = pl.col("expected"), pl.col("found")
+    if differ["expected"].dtype != pl.String:
+        same = _same_day(differ, field)
+        return pl.when(same).then(pl.lit("representation")).otherwise(pl.lit("different"))
+    if field.lookup:
+        ours, theirs = (side.str.strip_chars().str.to_lowercase() for side in (expected, found))
+        return pl.when(ours.eq_missing(theirs)).then(None).otherwise(pl.lit("different"))
+    ours, theirs = expected, found
+    if "trim" in field.normalise:
+        ours, theirs = ours.str.strip_chars(), theirs.str.strip_chars()
+    if "case" in field.normalise:
+        ours, theirs = ours.str.to_lowercase(), theirs.str.to_lowercase()
+    if "blank" in field.normalise:
+        ours, theirs = (pl.when(side.str.strip_chars() != "").then(side) for side in (ours, theirs))
+    same = ours.eq_missing(theirs)
+    length = found.str.len_chars()
+    known = pl.lit(False) if field.length is None else length == field.length
+    cut = (
+        (found != "")
+        & (length < expected.str.len_chars())
+        & (expected.str.slice(0, length) == found)
+        & (known | (length >= PREFIX_CHARS))
+    )
+    return (
+        pl.when(same)
+        .then(pl.lit("representation"))
+        .when(cut.fill_null(False))
+        .then(pl.lit("truncated"))
+        .otherwise(pl.lit("different"))
+    )
+
+
+def _same_day(differ: pl.DataFrame, field: FieldMap) -> pl.Expr:
+    """Whether two date-times fall on one day, asked only where the field declares the ``date`` normaliser."""
+    if "date" not in field.normalise or differ["expected"].dtype != pl.Datetime:
+        return pl.lit(False)
+    return pl.col("expected").dt.date().eq_missing(pl.col("found").dt.date())
+
+
+@lru_cache(maxsize=512)
+def smallest_unit(currency: str | None) -> Decimal:
+    """The smallest amount of a currency (ISO 4217 by way of CLDR); 0.01 where the code is not known."""
+    return Decimal(1).scaleb(-get_currency_precision((currency or "").upper()))
+
+
+def _units(currency: pl.Series) -> pl.Series:
+    codes = currency.unique()
+    units = pl.Series([smallest_unit(code) for code in codes], dtype=MONEY)
+    lookup = pl.DataFrame({"currency": codes, "unit": units})
+    frame = currency.to_frame("currency").join(
+        lookup, on="currency", how="left", nulls_equal=True, maintain_order="left"
+    )
+    return frame["unit"]

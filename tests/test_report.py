@@ -1,0 +1,229 @@
+"""The report says in people's words what the run's files hold, needs nothing but itself, and trusts no text in them."""
+
+import json
+import re
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import lxml.html
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from p2c_lib import folder as folders
+from p2c_lib import report
+from p2c_lib.config import Profile
+from p2c_lib.errors import ParameterError
+from p2c_lib.explain import OUTCOME_COLUMNS, money_text
+
+PROFILE = Profile.model_validate(
+    {"name": "here", "sales": {"url": "http://127.0.0.1:1"}, "fno": {"url": "http://127.0.0.1:2"}}
+)
+HOSTILE = '<script>alert(1)</script><img src=x onerror="alert(2)">"\'</td></table>'
+COUNTS = {
+    "source_rows": 12_345,
+    "destination_rows": 12_344,
+    "matched": 12_340,
+    "mismatched": 2,
+    "missing": 1,
+    "extra": 0,
+    "excluded": 1,
+    "blocked": 1,
+    "seconds": 1.234,
+    "amount_at_stake": {"EUR": "403760.01", "USD": "1244031.7", "": "5"},
+}
+
+
+def outcomes(*rows: dict) -> pl.DataFrame:
+    blank = dict.fromkeys(OUTCOME_COLUMNS) | {"task": "accounts", "outcome": "different", "reason": "stale"}
+    return pl.DataFrame([blank | row for row in rows], schema=OUTCOME_COLUMNS)
+
+
+DIFFERING = outcomes(
+    {"key": "A1", "field": "CreditLimit", "expected": "403760.01", "found": "0", "amount": Decimal("403760.01"),
+     "currency": "EUR"},
+    {"key": "A2", "field": "CreditLimit", "expected": "1", "found": None, "amount": Decimal("1"), "currency": "USD"},
+    {"key": "A2", "field": "OrganizationName", "expected": HOSTILE, "found": "x" * 900},
+    {"key": " A3", "outcome": "blocked", "reason": "padded", "side": "source", "amount": Decimal("0.005"),
+     "currency": "USD"},
+    {"key": "A4", "outcome": "missing", "reason": "never", "side": "source", "amount": Decimal("5"), "currency": None},
+    {"key": "A5", "outcome": "excluded", "reason": HOSTILE, "side": "source"},
+)  # fmt: skip
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run of one task with differences, written by hand."""
+    made = folders.create(tmp_path / "run", PROFILE, {"tasks": [HOSTILE]})
+    place = made / "tasks" / "accounts"
+    folders.write_json(place / "summary.json", {"task": "accounts", **COUNTS})
+    DIFFERING.write_parquet(place / "outcomes.parquet")
+    lost = {
+        "task": "accounts",
+        "field": "Country",
+        "value": HOSTILE,
+        "rows": 3,
+        "amount": Decimal("7"),
+        "currency": "JPY",
+    }
+    pl.DataFrame([lost], schema=folders.UNMAPPED_COLUMNS).write_parquet(place / "unmapped.parquet")
+    check = {"expectation": "expect_x", "column": "c", "success": False, "unexpected_count": 2, "severity": "critical"}
+    check |= {"meta": {"says": HOSTILE}, "failing_keys": [" A3", HOSTILE]}
+    folders.write_json(place / "checks.json", [{"suite": "accounts_source", "checks": [check]}])
+    folders.finish(made, ["accounts"])
+    return made
+
+
+def page(folder: Path) -> lxml.html.HtmlElement:
+    return lxml.html.fromstring(report.write_report(folder).read_text("utf-8"))
+
+
+def cells(tree: lxml.html.HtmlElement) -> list[list[str]]:
+    return [[cell.text_content() for cell in row.iter("td", "th")] for row in tree.iter("tr")]
+
+
+def test_money_has_separators_the_digits_of_its_currency_and_every_digit_of_its_own(run):
+    words = [cell for row in cells(page(run)) for cell in row]
+    assert "403,760.01 EUR1,244,031.70 USD5.00 (no currency)" in words  # at stake, one below the other
+    assert {"403,760.01 EUR\n1.00 USD", "0.005 USD", "5.00 (no currency)", "7 JPY"} <= set(words)
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "text"),
+    [
+        ("403760.01", "EUR", "403,760.01 EUR"),
+        ("1244031.7", "USD", "1,244,031.70 USD"),
+        ("0", "USD", "0.00 USD"),
+        ("-1234.5", "GBP", "-1,234.50 GBP"),
+        ("1500", "JPY", "1,500 JPY"),
+        ("1500.5", "JPY", "1,500.5 JPY"),
+        ("1", "KWD", "1.000 KWD"),
+        ("0.005", "EUR", "0.005 EUR"),
+        ("12345678901234567890123456.123456789012", "EUR", "12,345,678,901,234,567,890,123,456.123456789012 EUR"),
+        ("2", None, "2.00 (no currency)"),
+        (None, "EUR", ""),
+    ],
+)
+def test_an_amount_is_written_as_people_write_it(amount, currency, text):
+    assert money_text(amount if amount is None else Decimal(amount), currency) == text
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, places=12, min_value=-(10**25), max_value=10**25))
+def test_no_digit_of_an_amount_is_lost(amount):
+    assert Decimal(money_text(amount, "EUR").removesuffix(" EUR").replace(",", "")) == amount
+
+
+def test_counts_have_separators_and_add_up(run):
+    head, row = (cells(page(run).get_element_by_id("outcomes"))[number] for number in (0, 1))
+    shown = dict(zip(head, row, strict=True))
+    assert (shown["source rows"], shown["matched"], shown["seconds"]) == ("12,345", "12,340", "1.2")
+    assert page(run).findtext(".//h1") == "4 rows are not in step"
+
+
+def test_reasons_stand_by_frequency_with_each_currency_apart():
+    table = pl.concat([outcomes({"task": "zebra", "amount": Decimal("0"), "currency": "USD"}), DIFFERING])
+    found = report.reasons(table).select("task", "outcome", "count", "amount").rows()
+    assert found[:2] == [("zebra", "different", 1, ""), ("accounts", "different", 3, "403,760.01 EUR\n1.00 USD")]
+    assert sum(count for _, _, count, _ in found) == table.height
+
+
+def test_no_text_of_the_data_becomes_markup(run):
+    tree = page(run)
+    assert list(tree.iter("script", "img", "iframe", "object", "embed", "base")) == []
+    assert not [name for element in tree.iter() for name in element.attrib if name.startswith("on")]
+    assert (
+        sum(HOSTILE in cell for row in cells(tree) for cell in row) == 5
+    )  # a field, a reason, a value, a check, its key
+
+
+def test_nothing_is_fetched_and_every_link_leads_to_a_file(run):
+    (run / "notebooks").mkdir()
+    (run / "notebooks" / "accounts.ipynb").touch()
+    (run / "docs").mkdir()
+    (run / "docs" / "index.html").touch()
+    text = report.write_report(run).read_text("utf-8")
+    tree = lxml.html.fromstring(text)
+    links = [link for _, attribute, link, _ in tree.iterlinks() if attribute != "xmlns"]
+    assert set(links) == {"notebooks/accounts.ipynb", "docs/index.html"}
+    assert all((run / link).exists() for link in links)
+    assert not re.findall(r"url\((?!#)[^)]*\)|@import", text)
+
+
+def test_a_link_is_only_there_when_its_file_is(run):
+    assert list(page(run).iterlinks()) == []
+
+
+def test_blanks_around_a_text_are_seen_and_long_texts_say_how_long_they_are(run):
+    words = {cell for row in cells(page(run)) for cell in row}
+    assert "␣A3" in words
+    assert f"{'x' * 200}… (900 characters)" in words
+    assert f"' A3', {HOSTILE}" in words  # keys of a failed expectation
+
+
+def test_null_and_the_empty_text_look_different():
+    shown = cells(lxml.html.fromstring(report.html_table(pl.DataFrame({"found": [None, "", " "], "n": [1, 2, None]}))))
+    assert shown[1:] == [["empty", "1"], ["", "2"], ["␣", ""]]
+
+
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=190))
+def test_a_table_shows_each_text_as_it_is(text):
+    shown = lxml.html.fromstring(report.html_table(pl.DataFrame({"found": [text]}))).findall(".//td")[0].text_content()
+    inner = text.strip()
+    assert shown.replace("␣", "") == inner.replace("␣", "")
+
+
+def test_a_failed_task_has_a_line_of_its_own_and_the_others_keep_theirs(run):
+    folders.save_failure(run, "products", ParameterError(f"no such thing: {HOSTILE}"))
+    folders.finish(run, ["accounts", "products"])
+    rows = cells(page(run).get_element_by_id("outcomes"))
+    assert rows[2] == ["products", f"ParameterError: no such thing: {HOSTILE}"]
+    assert rows[1][:2] == ["accounts", "12,345"]
+    assert page(run).findtext(".//h1").startswith("Failed: products did not come to an end; of the others 4 rows")
+
+
+def test_a_run_whose_only_task_failed_has_a_report(tmp_path):
+    made = folders.create(tmp_path / "run", PROFILE, {})
+    folders.save_failure(made, "accounts", ParameterError("no"))
+    folders.finish(made, ["accounts"])
+    assert page(made).findtext(".//h1") == "Failed: accounts did not come to an end"
+
+
+@pytest.mark.parametrize(
+    ("differing", "threshold", "words"),
+    [
+        (0, 0, "In step: 10 source rows, no difference"),
+        (3, 0, "3 rows are not in step"),
+        (3, 3, "3 rows are not in step (within the threshold)"),
+        (4, 3, "4 rows are not in step"),
+    ],
+)
+def test_the_verdict_knows_the_threshold(differing, threshold, words):
+    assert report.verdict({"tasks": [{"source_rows": 10, "missing": differing}], "threshold": threshold}) == words
+
+
+def test_many_unmapped_values_are_counted_not_all_listed(run):
+    row = {"task": "accounts", "field": "Country", "rows": 1, "amount": Decimal("0"), "currency": "USD"}
+    many = [row | {"value": f"land {number}"} for number in range(1234)]
+    pl.DataFrame(many, schema=folders.UNMAPPED_COLUMNS).write_parquet(run / "unmapped.parquet")
+    text = page(run).text_content()
+    assert "1,184 more are in unmapped.parquet" in text and "land 49" in text and "land 50" not in text
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(ParameterError, match="holds no run"):
+        report.write_report(tmp_path)
+
+
+def test_the_notebook_module_is_quick_to_import_and_leaves_no_trap_behind():
+    code = (
+        "import sys, time; began = time.process_time(); import p2c_lib.notebook; spent = time.process_time() - began;"
+        "import json; heavy = {'altair', 'great_expectations', 'pandas', 'papermill', 'vl_convert'} & set(sys.modules);"
+        "print(json.dumps([spent, sorted(heavy), 'rfc3987_syntax' in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    spent, heavy, trap = json.loads(done.stdout)
+    assert (heavy, trap) == ([], False)
+    assert spent < 2.5  # 0.6 s on a quiet machine; with the grammar of addresses or Altair it is over 2.5 s
