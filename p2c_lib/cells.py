@@ -72,7 +72,7 @@ def _field_cells(
 ) -> Iterator[pl.DataFrame]:
     for field in task.fields:
         name = field.destination
-        if name in task.key:
+        if name in task.key or field.role == "worth":
             continue
         code = field.money if isinstance(field.money, str) else task.currency
         both = pl.DataFrame(
@@ -91,6 +91,9 @@ def _field_cells(
             unknown = unmapped.filter(pl.col("field") == name)["row"]
         is_unknown = pl.col("source_row").is_in(unknown.implode())
         differ = both.filter(pl.col("expected").ne_missing(pl.col("found")) | is_unknown)
+        if field.also:
+            right_too = pl.col("found").cast(pl.String).is_in(field.also).fill_null(False)
+            differ = differ.filter(~right_too)
         if differ.is_empty():
             continue
         outcome = _decimal_outcome(field) if differ["expected"].dtype.is_decimal() else _plain_outcome(field, differ)

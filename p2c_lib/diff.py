@@ -31,6 +31,7 @@ _ROWS = pl.Schema(
         "currency": pl.String(),
     }
 )
+_WAITS = pl.Schema({"source_row": pl.UInt32(), "key": pl.String(), "field": pl.String(), "value": pl.String()})
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,15 @@ class Outcomes:
         cells: A row for each field of a mismatched pair that differs: ``field``, ``outcome`` (one of
             `FIELD_OUTCOMES`), ``expected`` and ``found`` as text, row numbers, ``amount`` and ``currency``.
         out_of_scope: Destination rows that are none of the task's business.
+        waits: What each row that is blocked for want of a parent waits for: ``source_row``, ``key``, ``field`` (the
+            destination column that points to the parent), ``value`` (null where it points nowhere).
     """
 
     task: str
     rows: pl.DataFrame
     cells: pl.DataFrame
     out_of_scope: int
+    waits: pl.DataFrame
 
     def count(self, outcome: str) -> int:
         """Rows with an outcome; a pair counts once, each blocked row of each side once."""
@@ -124,7 +128,8 @@ def compare(
     alone_left = good_left.join(pairs, on="source_row", how="anti")
     alone_right = good_right.join(pairs, on="destination_row", how="anti")
 
-    orphaned = _orphans(source, alone_left["source_row"], parents or {})
+    waits = _orphans(source, alone_left, parents or {})
+    orphaned = waits["source_row"].unique()
     missing = _side(alone_left, "source").with_columns(
         outcome=pl.when(pl.col("source_row").is_in(orphaned.implode()))
         .then(pl.lit("blocked"))
@@ -151,7 +156,7 @@ def compare(
     columns = ["key", "side", "outcome", "reason", "source_row", "destination_row"]
     rows = pl.concat([frame.select(columns) for frame in (paired, missing, extra, kept, blocked)])
     rows = _with_amounts(rows, cells, source, destination, task)
-    return Outcomes(task.name, rows.cast(_ROWS), cells, right.height - relevant.height)
+    return Outcomes(task.name, rows.cast(_ROWS), cells, right.height - relevant.height, waits)
 
 
 def _check_schemas(source: pl.DataFrame, destination: pl.DataFrame, task: Task) -> None:
@@ -236,15 +241,15 @@ def _single_rows(left: pl.DataFrame, right: pl.DataFrame, which: pl.Expr, outcom
     return pl.concat([part.select(columns) for part in parts])
 
 
-def _orphans(source: pl.DataFrame, candidates: pl.Series, parents: Mapping[str, pl.Series]) -> pl.Series:
-    """Row numbers among the candidates whose parent is not at the destination."""
-    found = [pl.Series("source_row", [], pl.UInt32)]
+def _orphans(source: pl.DataFrame, alone: pl.DataFrame, parents: Mapping[str, pl.Series]) -> pl.DataFrame:
+    """The parents that rows without a partner lack at the destination, columns of `_WAITS`; a row may lack several."""
+    found = [_WAITS.to_frame()]
     for field, present in parents.items():
-        values = pl.DataFrame({"row": candidates, "value": source[field].gather(candidates)})
+        values = alone.select("source_row", key="text", value=source[field].gather(alone["source_row"]))
         known = present.str.strip_chars().str.to_lowercase().drop_nulls().unique().implode()
         absent = pl.col("value").is_null() | ~pl.col("value").str.strip_chars().str.to_lowercase().is_in(known)
-        found.append(values.filter(absent)["row"].alias("source_row"))
-    return pl.concat(found).unique()
+        found.append(values.filter(absent).select("source_row", "key", "value", field=pl.lit(field)).select(*_WAITS))
+    return pl.concat(found)
 
 
 def _with_amounts(

@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import reduce
+from operator import add, sub
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from p2c_lib.connect.pages import MONEY, dtype
 from p2c_lib.errors import SchemaError
-from p2c_lib.model import FieldMap, Task, read_constant
+from p2c_lib.model import FieldMap, Step, Task, read_constant
 from p2c_lib.model.fit import AMOUNT_TEXT
+from p2c_lib.model.parts import COMBINING
 
 if TYPE_CHECKING:
     from p2c_lib.connect.metadata import Column, Entity
@@ -53,7 +56,7 @@ def source_columns(task: Task) -> list[str]:
     Returns:
         Each once: those of the key, of the fields, of the filter.
     """
-    fields = [field.source for field in task.fields if field.source is not None]
+    fields = [name for field in task.fields for name in field.sources]
     return list(dict.fromkeys([*task.key.values(), *fields, *(condition.column for condition in task.filter)]))
 
 
@@ -64,9 +67,10 @@ def destination_columns(task: Task) -> list[str]:
         task: The task.
 
     Returns:
-        Each once: those of the key, of the fields, of the destination's scope.
+        Each once: those of the key, of the fields, of the destination's conditions.
     """
-    return list(dict.fromkeys([*_columns(task), *(condition.column for condition in task.destination.scope)]))
+    conditions = (*task.destination.scope, *task.destination.only)
+    return list(dict.fromkeys([*_columns(task), *(condition.column for condition in conditions)]))
 
 
 def expected(source: pl.DataFrame, task: Task, destination: Entity) -> Expected:
@@ -84,7 +88,7 @@ def expected(source: pl.DataFrame, task: Task, destination: Entity) -> Expected:
         SchemaError: Columns are missing, or values cannot become what the destination column holds (a text in a
             number column); names the column, how many rows, and the first values.
     """
-    needed = dict.fromkeys([*task.key.values(), *(field.source for field in task.fields if field.source)])
+    needed = dict.fromkeys([*task.key.values(), *(name for field in task.fields for name in field.sources)])
     _require(source, needed, f"{task.name}: the source rows")
     fields = {field.destination: field for field in task.fields}
     expressions = [_expression(fields[name], task, source, destination).alias(name) for name in _columns(task)]
@@ -212,13 +216,14 @@ def _expression(field: FieldMap, task: Task, source: pl.DataFrame, destination: 
     if field.map == "value_map":
         value, blank = _looked_up(field, task, have, edm_type, want)
     else:
-        changed, have = _transformed(field, have, where)
+        changed, have = _transformed(field, source.schema, where)
         value, blank = _cast(changed, have, want, where), field.value
     if blank is None and column is not None and not column.nullable and want.is_numeric():
         blank = "0"  # F&O's numbers are never null: what is not sent is 0 there
     if blank is not None:
         constant = _constant(blank, edm_type, want, where)
-        value = pl.when(_is_blank(field.source, source)).then(constant).otherwise(value)
+        empty = pl.all_horizontal([_is_blank(name, source) for name in field.sources])
+        value = pl.when(empty).then(constant).otherwise(value)
     return _cut(value, field, want)
 
 
@@ -267,17 +272,20 @@ def _looked_up(
     return text.replace_strict(keys, values, default=None, return_dtype=want), blank
 
 
-def _transformed(field: FieldMap, have: pl.DataType, where: str) -> tuple[pl.Expr, pl.DataType]:
-    value = pl.col(field.source or "")
-    for name, arguments in field.steps():
-        if name == "round_half_away":
+def _transformed(field: FieldMap, schema: pl.Schema, where: str) -> tuple[pl.Expr, pl.DataType]:
+    value, have = pl.col(field.source or ""), schema[field.source or ""]
+    for step in field.steps():
+        if step.name in COMBINING:
+            value, have = _combined(step, schema, where), MONEY
+            continue
+        if step.name == "round_half_away":
             if not have.is_numeric():
                 raise SchemaError(f"{where}: round_half_away needs a number, {field.source} is {have}")
-            value = value.round(arguments[0], mode="half_away_from_zero")
+            value = value.round(step.places, mode="half_away_from_zero")
             continue
         if have != pl.String:
             value, have = _cast(value, have, pl.String(), where), pl.String()
-        match name:
+        match step.name:
             case "upper":
                 value = value.str.to_uppercase()
             case "lower":
@@ -285,6 +293,17 @@ def _transformed(field: FieldMap, have: pl.DataType, where: str) -> tuple[pl.Exp
             case "strip":
                 value = value.str.strip_chars()
     return value, have
+
+
+def _combined(step: Step, schema: pl.Schema, where: str) -> pl.Expr:
+    """Amounts of one row in one; null only where all of them are."""
+    for name in step.columns:
+        if not (schema[name].is_integer() or schema[name].is_decimal()):
+            raise SchemaError(f"{where}: {step.name} needs amounts, {name} is {schema[name]}")
+    first, *others = (pl.col(name).cast(MONEY).fill_null(0) for name in step.columns)
+    total = reduce(add if step.name == "sum" else sub, others, first)
+    blank = pl.all_horizontal(pl.col(name).is_null() for name in step.columns)
+    return pl.when(~blank).then(total.cast(MONEY))
 
 
 def _cast(value: pl.Expr, have: pl.DataType, want: pl.DataType, where: str) -> pl.Expr:

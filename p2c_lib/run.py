@@ -103,12 +103,18 @@ def read_sides(
 
     def pull_found() -> pl.DataFrame:
         label = f"{task.destination.system} {task.destination.entity}"
-        wanted = mapping.destination_columns(task)
-        return pull(destination_client, task.destination.entity, wanted, progress=lambda rows: note(label, rows))
+        wanted, entity, only = mapping.destination_columns(task), task.destination.entity, task.destination.only
+        known = destination_client.entity(entity).columns
+        said = [c.odata(known[c.column], task.destination.system) for c in only if c.column in known]
+        filter = " and ".join(f"({text})" for text in said if text) or None
+        rows = pull(destination_client, entity, wanted, filter=filter, progress=lambda rows: note(label, rows))
+        return rows.filter(pl.all_horizontal([pl.lit(True), *(condition.expr() for condition in only)]))
 
     def pull_parents() -> dict[str, pl.Series]:
+        asked = dict.fromkeys((p.entity, p.column) for field in task.fields for p in field.parent)
+        present = {place: pull(destination_client, place[0], [place[1]])[place[1]] for place in asked}
         return {
-            field.destination: pull(destination_client, field.parent.entity, [field.parent.column])[field.parent.column]
+            field.destination: pl.concat([present[p.entity, p.column] for p in field.parent])
             for field in task.fields
             if field.parent
         }
@@ -219,6 +225,7 @@ def save(folder: Path, task: Task, sides: Sides, compared: Compared) -> dict[str
         "found": found.with_columns(compared.found.get_columns()),
         "rows": compared.outcomes.rows,
         "cells": compared.outcomes.cells,
+        "waits": compared.outcomes.waits,
         "outcomes": compared.table,
         "unmapped": compared.unmapped,
     }

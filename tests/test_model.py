@@ -185,7 +185,7 @@ FAULTS = [
     ),
     pytest.param(
         HEAD + FIELDS.replace("tolerance: 0.01", "map: transform, transform: [uper]"),
-        ["fields[3].transform: no transform 'uper'; known: lower, round_half_away, strip, upper"],
+        ["fields[3].transform: no transform 'uper'; known: difference, lower, round_half_away, strip, sum, upper"],
         id="an unknown transform",
     ),
     pytest.param(
@@ -252,7 +252,7 @@ FAULTS = [
     ),
     pytest.param(
         HEAD.replace("entity: accounts}", "entity: accounts, scope: [{name: s, column: c, value: 1}]}") + FIELDS,
-        ["tasks[0].source.scope: only the destination has a scope"],
+        ["tasks[0].source.scope: belongs to the destination"],
         id="a scope of the source",
     ),
     pytest.param(
@@ -696,7 +696,8 @@ def test_a_template_is_described_a_row_a_field():
 
 def test_the_list_names_every_task_with_its_way_and_filter():
     rows = list_rows(load_templates())
-    assert [row["task"] for row in rows] == ["products", "accounts", "contacts", "contacts_to_customer"]
+    assert [row["task"] for row in rows[:4]] == ["products", "accounts", "contacts", "contacts_to_customer"]
+    assert rows[4]["flows when"] == "active and products_from_fno_only"
     assert rows[2]["flows when"] == "not_active_customer and company_is_an_account"
     assert (rows[0]["from"], rows[0]["to"]) == ("fno.SellableReleasedProducts", "sales.products")
     assert {type(value) for row in rows for value in row.values()} == {str}

@@ -116,10 +116,11 @@ def check_against(task: Task, source: Entity, destination: Entity) -> list[str]:
         ("filter", source, task.filter),
         ("source.scope", source, task.source.scope),
         ("destination.scope", destination, task.destination.scope),
+        ("destination.only", destination, task.destination.only),
     ):
         for condition in conditions:
             where = f"{task.name}: {side}.{condition.name}"
-            missing = _missing(condition.column, entity) if side == "destination.scope" else []
+            missing = _missing(condition.column, entity) if side.startswith("destination.") else []
             problems = missing or _condition_problems(condition, entity)
             lines += [f"{where}: {problem}" for problem in problems]
     lines += [f"{task.name}: {problem}" for problem in _unfilled(task, destination)]
@@ -151,7 +152,7 @@ def advise_against(task: Task, source: Entity, destination: Entity) -> list[str]
                 f"{where}: holds {room} characters ({confidence}), {field.source} up to {longest}; "
                 f"'truncate: {room}' would cut in the open"
             )
-        if not theirs.allow_edit and not theirs.allow_edit_on_create:
+        if not theirs.allow_edit and not theirs.allow_edit_on_create and field.role == "sync":
             lines.append(f"{where}: the service takes no value for it; it is compared, and never written")
     return lines
 
@@ -178,9 +179,10 @@ def with_lengths(task: Task, destination: Entity) -> Task:
 def _source_names(task: Task) -> Iterator[tuple[str, str]]:
     seen = set()
     for field in task.fields:
-        if field.source is not None and field.source not in seen:
-            seen.add(field.source)
-            yield f"{field.destination}: source", field.source
+        for name in field.sources:
+            if name not in seen:
+                seen.add(name)
+                yield f"{field.destination}: source", name
     for condition in (*task.filter, *task.source.scope):
         yield f"filter.{condition.name}", condition.column
 

@@ -23,6 +23,7 @@ _SHAPES: Mapping[str, type[BaseModel]] = {
     "destination": Side,
     "filter": Condition,
     "scope": Condition,
+    "only": Condition,
     "fields": FieldMap,
     "parent": Parent,
     "value_maps": ValueMap,
@@ -262,10 +263,12 @@ def _faults(template: Template, value_maps: Mapping[str, Any]) -> Iterator[Fault
         for loc, conditions in (
             ((*at, "filter"), task.filter),
             ((*at, "destination", "scope"), task.destination.scope),
+            ((*at, "destination", "only"), task.destination.only),
         ):
             yield from _condition_faults(loc, conditions)
-        if task.source.scope:
-            yield (*at, "source", "scope"), "only the destination has a scope; what a source row must be is the filter"
+        for entry in ("scope", "only"):
+            if getattr(task.source, entry):
+                yield (*at, "source", entry), "belongs to the destination; what a source row must be is the filter"
         by_name: dict[str, FieldMap] = {}
         for index, field in enumerate(task.fields):
             loc = (*at, "fields", index)
@@ -351,9 +354,12 @@ def _check_across(sources: Sources, templates: Mapping[str, Template]) -> None:
     if len(templates) < len(sources.templates):
         return
     for template in templates.values():
+        node = sources.templates[template.name]
         for index, task in enumerate(template.tasks):
             for number, field in enumerate(task.fields):
-                if field.parent is not None and field.parent.task not in tasks:
-                    loc = ("tasks", index, "fields", number, "parent", "task")
-                    where = locate(sources.templates[template.name], loc)
-                    sources.add(where, f"no task '{field.parent.task}'; {suggest(field.parent.task, tasks)}")
+                for place, parent in enumerate(field.parent):
+                    if parent.task is not None and parent.task not in tasks:
+                        loc: Loc = ("tasks", index, "fields", number, "parent")
+                        raw = node["tasks"][index]["fields"][number]["parent"]
+                        where = locate(node, (*loc, "task") if isinstance(raw, Node) else (*loc, place, "task"))
+                        sources.add(where, f"no task '{parent.task}'; {suggest(parent.task, tasks)}")

@@ -254,16 +254,17 @@ def _change_value_map(sources: Sources, node: Node, name: str, changes: Any) -> 
 
 
 def _change_task(sources: Sources, task: Node, changes: Node) -> Node:
-    _known(sources, changes, ("fields", "filter", "scope", "key", "amount", "currency", "title", "note"))
+    _known(sources, changes, ("fields", "filter", "scope", "only", "key", "amount", "currency", "title", "note"))
     plain = {key: changes[key] for key in ("key", "amount", "currency", "title", "note") if key in changes}
     new = changed(task, Node(plain, changes.where))
     new["fields"] = _change_list(sources, task.get("fields"), _mapping(sources, changes, "fields"), "destination")
     if "filter" in changes:
         new["filter"] = _change_list(sources, task.get("filter"), _mapping(sources, changes, "filter"), "name")
-    if "scope" in changes and isinstance(task.get("destination"), Node):
-        side = task["destination"]
-        scope = _change_list(sources, side.get("scope"), _mapping(sources, changes, "scope"), "name")
-        new["destination"] = Node({**side, "scope": scope}, side.where, side.origins)
+    for entry in ("scope", "only"):
+        side = new.get("destination")
+        if entry in changes and isinstance(side, Node):
+            conditions = _change_list(sources, side.get(entry), _mapping(sources, changes, entry), "name")
+            new["destination"] = Node({**side, entry: conditions}, side.where, side.origins)
     return new
 
 

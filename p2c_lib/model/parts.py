@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from functools import reduce
 from operator import or_
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import polars as pl
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -20,6 +20,7 @@ Confidence = Literal["confirmed", "indirect", "inferred"]
 MapKind = Literal["copy", "default", "default_if_blank", "value_map", "transform"]
 Op = Literal["eq", "ne", "is_blank", "not_blank", "in"]
 Normaliser = Literal["trim", "case", "blank", "date"]
+Role = Literal["sync", "computed", "worth"]
 
 USES: Mapping[str, frozenset[str]] = {
     "copy": frozenset({"source"}),
@@ -30,8 +31,18 @@ USES: Mapping[str, frozenset[str]] = {
 }
 """What each kind of field map reads; all but ``blank_default`` must be given, and nothing of another kind may be."""
 
-TRANSFORMS: Mapping[str, int] = {"upper": 0, "lower": 0, "strip": 0, "round_half_away": 1}
-"""The transforms a field can name, and how many whole numbers each takes: ``upper``, ``round_half_away(2)``."""
+TRANSFORMS: Mapping[str, str] = {
+    "upper": "upper",
+    "lower": "lower",
+    "strip": "strip",
+    "round_half_away": "round_half_away(2)",
+    "sum": "sum(LineAmount, TotalTaxAmount)",
+    "difference": "difference(TotalTaxAmount, HeaderTaxAmount)",
+}
+"""The transforms a field can name, each with an example: of a text, of a number with its decimal places, or of two or
+more amounts of one row, the first of which is the field's source. A blank amount counts as 0 beside one that is not."""
+
+COMBINING = ("sum", "difference")
 
 _STEP = re.compile(r"([a-z_]+)(?:\((.*)\))?")
 
@@ -53,6 +64,10 @@ def _as_entries(value: Any) -> Any:
     if not isinstance(value, Mapping):
         return value
     return {"" if key is None else _as_text(key): entry for key, entry in value.items()}
+
+
+def _as_list(value: Any) -> Any:
+    return (value,) if isinstance(value, Mapping) else value
 
 
 Text = Annotated[str, BeforeValidator(_as_text)]
@@ -142,20 +157,40 @@ class Condition(_Part):
 
 
 class Side(_Part):
-    """One end of a task: a system, an entity set of it, and which of its rows are the task's business."""
+    """One end of a task: a system, an entity set of it, and which of its rows are the task's business.
+
+    Attributes:
+        system: sales or fno.
+        entity: The entity set.
+        label: As people call it.
+        only: Of the destination: rows that fail one of these are never read, so that they pair with nothing.
+        scope: Of the destination: a row that fails one of these counts only if a source row has its key.
+    """
 
     system: System
     entity: str
     label: str = ""
+    only: tuple[Condition, ...] = ()
     scope: tuple[Condition, ...] = ()
 
 
 class Parent(_Part):
-    """The row that must be at the destination first: its entity set and column, and the task that brings it."""
+    """A row that must be at the destination first: its entity set and column, and the task that brings it.
+
+    No task brings what the destination itself is master of.
+    """
 
     entity: str
     column: str
-    task: str
+    task: str | None = None
+
+
+class Step(NamedTuple):
+    """One step of a transform: its name, and what stands in its brackets."""
+
+    name: str
+    places: int = 0
+    columns: tuple[str, ...] = ()
 
 
 class FieldMap(_Part):
@@ -176,7 +211,10 @@ class FieldMap(_Part):
         tolerance: Absolute, inclusive, in the unit of the column.
         money: Whether it is an amount, in the task's currency; or the destination column with its own currency.
         lookup: The service finds the row by this text, so case and blanks around it make no difference at all.
-        parent: The row that the value must point to.
+        parent: The row that the value must point to; of several, any one.
+        role: sync (compared and sent), computed (the destination works it out: compared, never sent), worth (only to
+            say what a row is worth: neither compared nor sent).
+        also: Found values that are right as well, as text, whatever is expected.
         confidence: Of the pair of fields and the kind of map.
         transform_confidence: Of the constant, value map or transform.
         note: What a reader should know.
@@ -196,16 +234,18 @@ class FieldMap(_Part):
     tolerance: Amount | None = None
     money: bool | str = False
     lookup: bool = False
-    parent: Parent | None = None
+    parent: Annotated[tuple[Parent, ...], BeforeValidator(_as_list)] = ()
+    role: Role = "sync"
+    also: tuple[Text, ...] = ()
     confidence: Confidence = "confirmed"
     transform_confidence: Confidence = "confirmed"
     note: str = ""
 
-    def steps(self) -> list[tuple[str, tuple[int, ...]]]:
+    def steps(self) -> list[Step]:
         """The transform steps, read.
 
         Returns:
-            Name and whole-number arguments of each step.
+            The steps, in order.
 
         Raises:
             ValueError: A step is not known, or has other arguments than it takes.
@@ -214,14 +254,27 @@ class FieldMap(_Part):
         for step in self.transform:
             match = _STEP.fullmatch(step.strip())
             name, inside = (match[1], match[2]) if match else (step, None)
-            given = [part.strip() for part in (inside or "").split(",") if part.strip()]
+            given = tuple(part.strip() for part in (inside or "").split(",") if part.strip())
             if name not in TRANSFORMS:
                 raise ValueError(f"no transform '{step}'; known: {', '.join(sorted(TRANSFORMS))}")
-            if len(given) != TRANSFORMS[name] or not all(part.isdigit() for part in given):
-                example = f"{name}(2)" if TRANSFORMS[name] else name
-                raise ValueError(f"'{step}' has wrong arguments; write {example}")
-            found.append((name, tuple(int(part) for part in given)))
+            if name in COMBINING:
+                fits = len(given) > 1 and given[0] == self.source
+            else:
+                fits = len(given) == ("(" in TRANSFORMS[name]) and all(part.isdigit() for part in given)
+            if not fits:
+                first = f", with '{self.source}' first" if name in COMBINING else ""
+                raise ValueError(f"'{step}' has wrong arguments; write {TRANSFORMS[name]}{first}")
+            if name in COMBINING:
+                found.append(Step(name, columns=given))
+            else:
+                found.append(Step(name, places=int(given[0]) if given else 0))
         return found
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The source columns it reads, each once; the steps must be sound."""
+        combined = (column for step in self.steps() for column in step.columns)
+        return tuple(dict.fromkeys([*([self.source] if self.source else []), *combined]))
 
 
 class Task(_Part):

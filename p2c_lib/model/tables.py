@@ -33,6 +33,8 @@ def describe(template: Template) -> list[dict[str, str]]:
         for field in task.fields:
             marks = [*field.normalise, *(["lookup"] if field.lookup else []), *(["money"] if field.money else [])]
             marks += [f"tolerance {field.tolerance}"] if field.tolerance is not None else []
+            marks += {"sync": [], "computed": ["never sent"], "worth": ["not compared"]}[field.role]
+            marks += [f"or {value}" for value in field.also]
             sure = {field.confidence, field.transform_confidence}
             rows.append(
                 {
@@ -66,7 +68,7 @@ def rule_text(field: FieldMap) -> str:
             text += f" by {field.value_map}"
             text += f", blank: '{field.blank_default}'" if field.blank_default is not None else ""
         case "transform":
-            text += f", {', '.join(field.transform)}"
+            text = ", ".join([*([] if field.steps()[0].columns else [text]), *field.transform])
     return text + (f", first {field.truncate} characters" if field.truncate else "")
 
 

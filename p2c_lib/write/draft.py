@@ -40,7 +40,8 @@ class Draft:
         wanted = self.expected[base["source_row"]]
         resolved = resolve(client, metadata, self.entity, [f.destination for f in self.task.fields], wanted)
         unmapped = self._unmapped(base)
-        parts = [self._field(field, base, wanted, resolved, unmapped) for field in self.task.fields]
+        sent = [field for field in self.task.fields if field.role != "worth"]
+        parts = [self._field(field, base, wanted, resolved, unmapped) for field in sent]
         fields = pl.concat(parts).sort("order", maintain_order=True)
         fields = self._hold_whole_creates(base, fields)
         self._offer_parents(base, wanted, fields)
@@ -55,27 +56,33 @@ class Draft:
 
     def _creates(self) -> pl.DataFrame:
         orphans = self.rows.filter((pl.col("outcome") == "blocked") & (pl.col("reason") == "parent_missing"))
-        orphans = orphans.with_columns(after_order=pl.lit(None, pl.UInt32), parent_held=pl.lit(None, pl.String))
-        for field in self.task.fields:
-            known = self.parents.get((field.parent.task, field.parent.column)) if field.parent else None
-            if known is None:
-                continue
-            value = self.expected[field.destination].gather(orphans["source_row"]).str.strip_chars().str.to_lowercase()
-            orphans = (
-                orphans.with_columns(value=value)
-                .join(known, on="value", how="left", maintain_order="left")
-                .with_columns(
-                    after_order=pl.coalesce("parent_order", "after_order"),
-                    parent_held=pl.coalesce("why", "parent_held"),
-                )
-                .drop("value", "parent_order", "why")
-            )
+        orphans = orphans.join(self._offers(), on="source_row", how="inner", maintain_order="left")
         missing = self.rows.filter(pl.col("outcome") == "missing").with_columns(
             after_order=pl.lit(None, pl.UInt32), parent_held=pl.lit(None, pl.String)
         )
-        rows = pl.concat([missing, orphans.filter(pl.col("after_order").is_not_null())]).sort("source_row")
+        rows = pl.concat([missing, orphans]).sort("source_row")
         own_key = self.expected[rows["source_row"]].select(list(self.task.key))
         return self._base(rows, "create", own_key, pl.Series([None], dtype=pl.String))
+
+    def _offers(self) -> pl.DataFrame:
+        """Rows all of whose missing parents this plan makes: ``source_row``, ``after_order``, ``parent_held``."""
+        waits = pl.read_parquet(self.place / "waits.parquet")
+        waits = waits.with_columns(value=pl.col("value").str.strip_chars().str.to_lowercase())
+        offers = [waits.clear().with_columns(why=pl.lit(None, pl.String), parent_order=pl.lit(None, pl.UInt32))]
+        for field in self.task.fields:
+            for parent in field.parent:
+                known = self.parents.get((parent.task, parent.column)) if parent.task else None
+                if known is not None:
+                    offers.append(waits.filter(pl.col("field") == field.destination).join(known, on="value"))
+        found = pl.concat([offer.select(offers[0].columns) for offer in offers])
+        rows = waits.group_by("source_row").agg(wanted=pl.col("field").n_unique())
+        made = found.group_by("source_row").agg(
+            offered=pl.col("field").n_unique(),
+            after_order=pl.col("parent_order").max(),
+            parent_held=pl.col("why").drop_nulls().first(),
+        )
+        rows = rows.join(made, on="source_row").filter(pl.col("offered") == pl.col("wanted"))
+        return rows.select("source_row", "after_order", "parent_held")
 
     def _updates(self) -> pl.DataFrame:
         rows = self.rows.filter(pl.col("outcome") == "mismatched").sort("source_row")
@@ -117,7 +124,8 @@ class Draft:
         )
         unknown = unmapped.filter(pl.col("field") == name).group_by("order").agg(unknown=pl.col("value").first())
         part = part.join(cells, on="source_row", how="left", maintain_order="left")
-        part = part.filter((pl.col("action") == "create") | pl.col("outcome").is_not_null())
+        is_new = pl.lit(field.role != "computed") & (pl.col("action") == "create")
+        part = part.filter(is_new | pl.col("outcome").is_not_null())
         part = part.join(unknown, on="order", how="left", maintain_order="left")
         is_create = pl.col("action") == "create"
         part = part.with_columns(
@@ -176,6 +184,9 @@ class Draft:
             ),
             (pl.col("unresolved").is_not_null(), pl.col("unresolved"), True),
         ]
+        if field.role == "computed":
+            works = f"{self.entity.name} works {name} out itself; correct what it comes from, or let it calculate again"
+            reasons.append((~is_create, works, False))
         # Without an etag a change by someone else would go unseen.
         no_etag = "the service gave no etag when the row was compared; compare again"
         reasons.append((~is_create & pl.col("etag").is_null(), no_etag, True))
