@@ -38,6 +38,7 @@ from p2c_lib.sandbox.dataverse_read import read_collection, read_count, read_row
 from p2c_lib.sandbox.dataverse_write import delete, get_column, patch, post, set_column, set_reference
 from p2c_lib.sandbox.grammar import QueryError
 from p2c_lib.sandbox.multipart import ChangeSet, MultipartError, Part, Reply, parse_batch, write_batch
+from p2c_lib.sandbox.sales_actions import ACTIONS, BOUND
 from p2c_lib.sandbox.schema import Entity
 from p2c_lib.sandbox.store import Store, now
 
@@ -186,6 +187,8 @@ class _Service:
         (name, key), rest = segments[0], [segment for segment, _ in segments[1:]]
         if call.method == "POST" and name == "BulkDelete":
             return bulk_delete(work, call)
+        if call.method == "POST" and name in ACTIONS and not rest:
+            return ACTIONS[name](work, call)
         if name.startswith("$") and name in work.content_ids:
             (name, key), rest = split_path(work.content_ids[name])[0], rest
         entity = work.entity(name)
@@ -197,6 +200,9 @@ class _Service:
                 return post(work, entity, call)
         if key is not None:
             target = find_key(work, entity, key)
+            bound = BOUND.get((entity.name, rest[0].removeprefix(prefix))) if len(rest) == 1 else None
+            if bound is not None and call.method == "POST":
+                return bound(work, target)
             if not rest and call.method == "PATCH":
                 return patch(work, target, key, call)
             if not rest and call.method == "DELETE":

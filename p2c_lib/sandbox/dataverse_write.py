@@ -12,14 +12,29 @@ from p2c_lib.sandbox.dataverse_body import Target, column_value, missing, parse_
 from p2c_lib.sandbox.dataverse_core import Answer, Call, Failure, Work, json_answer
 from p2c_lib.sandbox.dataverse_read import read_row, to_json
 from p2c_lib.sandbox.dataverse_solution import after_write, before_create, before_update
+from p2c_lib.sandbox.sales_steps import CASCADE, after_delete, after_document, before_delete, complete_document
 from p2c_lib.sandbox.schema import Column, Entity
 from p2c_lib.sandbox.store import DuplicateKey, new_guid
 
-__all__ = ["create_row", "delete", "delete_row", "get_column", "patch", "post", "set_column", "set_reference"]
+__all__ = [
+    "create_row",
+    "delete",
+    "delete_row",
+    "get_column",
+    "insert_row",
+    "patch",
+    "post",
+    "set_column",
+    "set_reference",
+]
 __all__ += ["check_match", "update_row"]
 
 EXISTS = "A record with matching key values already exists."
-CASCADE = {"productpricelevel"}  # children that go with their parent; other lookups to a deleted row are cleared
+WITH_PARENT = CASCADE | {
+    ("productpricelevels", "_productid_value"),
+    ("productpricelevels", "_pricelevelid_value"),
+    ("productpricelevels", "_uomid_value"),
+}  # children that go with their parent; other lookups to a deleted row are cleared
 
 
 def check_match(call: Call, row: Mapping[str, Any] | None) -> None:
@@ -54,6 +69,19 @@ def create_row(work: Work, entity: Entity, body: Mapping[str, Any], given: Mappi
         if column.is_polymorphic:
             row[column.type_column] = target_type
     row[entity.id] = row.get(entity.id) or new_guid()
+    return insert_row(work, entity, row)
+
+
+def insert_row(work: Work, entity: Entity, row: dict[str, Any]) -> dict[str, Any]:
+    """Create a row from its columns, with the steps around it.
+
+    Returns:
+        The row as stored.
+
+    Raises:
+        Failure: A column is missing, a rule or plug-in refuses, or a key is taken (412).
+    """
+    row = complete_document(work, entity, None, row)
     for column in entity.columns.values():
         is_missing = row.get(column.name, column.default) is None
         if column.required == "system" and column.create and is_missing:
@@ -69,6 +97,7 @@ def create_row(work: Work, entity: Entity, body: Mapping[str, Any], given: Mappi
     except DuplicateKey as error:
         raise Failure(412, "0x80040237", EXISTS) from error
     after_write(work, entity, stored, None)
+    after_document(work, entity, stored, None)
     return stored
 
 
@@ -87,13 +116,14 @@ def update_row(work: Work, entity: Entity, row: Mapping[str, Any], body: Mapping
 
 def change_row(work: Work, entity: Entity, row: Mapping[str, Any], changes: dict[str, Any]) -> None:
     """Apply checked changes to a row, with the steps around it."""
-    changes = before_update(work, entity, row, changes)
+    changes = before_update(work, entity, row, complete_document(work, entity, row, changes))
     _check_account_number(work, entity, changes, row)
     try:
         work.t.update(entity.name, int(row["row_id"]), changes)
     except DuplicateKey as error:
         raise Failure(412, "0x80040237", EXISTS) from error
     after_write(work, entity, {**row, **changes}, changes)
+    after_document(work, entity, {**row, **changes}, row)
 
 
 def _check_account_number(work: Work, entity: Entity, row: Mapping[str, Any], old: Mapping[str, Any] | None) -> None:
@@ -107,7 +137,12 @@ def _check_account_number(work: Work, entity: Entity, row: Mapping[str, Any], ol
 
 
 def delete_row(work: Work, entity: Entity, row: Mapping[str, Any]) -> None:
-    """Delete a row; its price list items go too, other lookups to it are cleared."""
+    """Delete a row; its price list items or lines go too, other lookups to it are cleared.
+
+    Raises:
+        Failure: It must stay.
+    """
+    before_delete(work, entity, row)
     for other in work.schema.entities.values():
         table = work.store.tables[other.name]
         for column in other.columns.values():
@@ -115,7 +150,7 @@ def delete_row(work: Work, entity: Entity, row: Mapping[str, Any]) -> None:
                 continue
             where = table.c[column.name] == row[entity.id]
             for row_id in [found[0] for found in work.t.connection.execute(sa.select(table.c.row_id).where(where))]:
-                if other.type in CASCADE:
+                if (other.name, column.name) in WITH_PARENT:
                     work.t.delete(other.name, row_id)
                 else:
                     cleared = {column.name: None}
@@ -123,6 +158,7 @@ def delete_row(work: Work, entity: Entity, row: Mapping[str, Any]) -> None:
                         cleared[column.type_column] = None
                     work.t.update(other.name, row_id, cleared)
     work.t.delete(entity.name, int(row["row_id"]))
+    after_delete(work, entity, row)
 
 
 def _entity_id(call: Call, entity: Entity, row: Mapping[str, Any], key: str | None = None) -> dict[str, str]:
