@@ -10,6 +10,7 @@ import polars as pl
 
 from p2c_lib.errors import SandboxError
 from p2c_lib.sandbox import born, facts
+from p2c_lib.sandbox.documents import documents, masters
 from p2c_lib.sandbox.draw import Draw
 from p2c_lib.sandbox.drift import TRUTH, excluded, inject
 from p2c_lib.sandbox.reference import fno_reference, sales_reference
@@ -18,9 +19,9 @@ from p2c_lib.sandbox.traits import as_fno
 __all__ = ["SIZES", "World", "generate"]
 
 SIZES: Mapping[str, Mapping[str, int]] = {
-    "small": {"accounts": 300, "contacts": 450, "products": 120},
-    "medium": {"accounts": 20_000, "contacts": 30_000, "products": 5_000},
-    "large": {"accounts": 500_000, "contacts": 750_000, "products": 50_000},
+    "small": {"accounts": 300, "contacts": 450, "products": 120, "orders": 400},
+    "medium": {"accounts": 20_000, "contacts": 30_000, "products": 5_000, "orders": 100_000},
+    "large": {"accounts": 500_000, "contacts": 750_000, "products": 50_000, "orders": 500_000},
 }
 
 
@@ -71,7 +72,7 @@ def generate(
     if drift:
         return World(*inject(*_agreeing(rows, seed), Draw(seed, "drift")))
     sales, fno = _agreeing(rows, seed)
-    return World(sales, fno, excluded(sales["contacts"]))
+    return World(sales, fno, excluded(sales, fno))
 
 
 def _agreeing(rows: Mapping[str, int], seed: int) -> tuple[dict[str, pl.DataFrame], dict[str, pl.DataFrame]]:
@@ -92,7 +93,10 @@ def _agreeing(rows: Mapping[str, int], seed: int) -> tuple[dict[str, pl.DataFram
         "CDSContactPersons": as_fno(pl.concat([persons_of, own["CDSContactPersons"]], how="diagonal")),
         "SellableReleasedProducts": pl.concat([goods, own["SellableReleasedProducts"]]),
     }
-    return sales, fno
+    persons_n = persons.height
+    buying = masters(sales, fno, persons_n)
+    sales_documents, fno_documents = documents(Draw(seed, "documents"), rows["orders"], buying)
+    return sales | sales_documents, fno | fno_documents
 
 
 def _rows(size: str, counts: Mapping[str, int] | None) -> dict[str, int]:

@@ -6,12 +6,13 @@ parent is what is wanted; so no difference causes another.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
 from p2c_lib.sandbox.changes import FIELDS, Change
+from p2c_lib.sandbox.documents_truth import excluded_documents
 from p2c_lib.sandbox.draw import Draw
 
 __all__ = ["TRUTH", "excluded", "inject"]
@@ -48,18 +49,18 @@ TASKS = {
 }
 
 
-def excluded(contacts: pl.DataFrame) -> pl.DataFrame:
-    """Truth about the contacts that a task's filter leaves out: one row for each text of a key."""
+def excluded(sales: Mapping[str, pl.DataFrame], fno: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """Truth about the rows that a task's filter leaves out: one row for each text of a key."""
+    contacts = sales["contacts"]
     parts = [
-        contacts.filter(~flows).select(
-            task=pl.lit(task), key=pl.col("msdynce_contactnumber").fill_null(""), outcome=pl.lit("excluded")
-        )
+        contacts.filter(~flows).select(task=pl.lit(task), key=pl.col("msdynce_contactnumber").fill_null(""))
         for task, flows in FLOWS.items()
     ]
-    return _tidy(pl.concat(parts).with_columns(field=None, before=None, after=None))
+    parts += excluded_documents(sales, fno)
+    return tidy(pl.concat(parts).with_columns(field=None, before=None, after=None, outcome=pl.lit("excluded")))
 
 
-def _tidy(truth: pl.DataFrame) -> pl.DataFrame:
+def tidy(truth: pl.DataFrame) -> pl.DataFrame:
     truth = truth.select(TRUTH.names()).cast(TRUTH)
     unique = truth.unique(["task", "key", "field", "outcome"], keep="first", maintain_order=True)
     return unique.sort("task", "key", "field", "outcome", nulls_last=True)
@@ -217,8 +218,8 @@ def inject(
         for change in FIELDS[task]:
             _fields(drift, pool, change)
     both = drift.frames_now()
-    truth = pl.concat([*drift.truth, excluded(both[0]["contacts"])])
-    return *both, _tidy(truth)
+    truth = pl.concat([*drift.truth, excluded(*both)])
+    return *both, tidy(truth)
 
 
 def _orphans(drift: _Drift) -> None:
