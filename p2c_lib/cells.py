@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
-from functools import lru_cache
 
 import polars as pl
-from babel.numbers import get_currency_precision
 
 from p2c_lib.model import FieldMap, Task
+from p2c_lib.money import smallest_unit
 from p2c_lib.pull import MONEY
 
 FIELD_OUTCOMES = ("different", "rounding", "representation", "unmapped", "truncated")
@@ -172,12 +171,6 @@ def _same_day(differ: pl.DataFrame, field: FieldMap) -> pl.Expr:
     if "date" not in field.normalise or differ["expected"].dtype != pl.Datetime:
         return pl.lit(False)
     return pl.col("expected").dt.date().eq_missing(pl.col("found").dt.date())
-
-
-@lru_cache(maxsize=512)
-def smallest_unit(currency: str | None) -> Decimal:
-    """The smallest amount of a currency (ISO 4217 by way of CLDR); 0.01 where the code is not known."""
-    return Decimal(1).scaleb(-get_currency_precision((currency or "").upper()))
 
 
 def _units(currency: pl.Series) -> pl.Series:
