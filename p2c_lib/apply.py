@@ -263,7 +263,7 @@ class _Sender:
         grouped = rows.group_by("order", maintain_order=True).agg(pl.col(names).first(), pl.col(lists))
         for row in grouped.iter_rows(named=True):
             body = {
-                name: _value(sent, wire)
+                name: f"/{sent.split('/')[0]}({self._id_of(sent)})" if wire == "made" else _value(sent, wire)
                 for name, sent, wire in zip(row["property"], row["sent"], row["wire"], strict=True)
             }
             new_id: dict[str, str] = {}
@@ -287,7 +287,10 @@ class _Sender:
         column = entity.columns.get(entity.key[0]) if len(entity.key) == 1 else None
         if column is None or column.edm_type != "Edm.Guid" or not column.allow_edit_on_create:
             return {}
-        return {column.name: str(uuid5(UUID(self.plan.hash[:32]), f"{entity.name}/{key}"))}
+        return {column.name: self._id_of(f"{entity.name}/{key}")}
+
+    def _id_of(self, row: str) -> str:
+        return str(uuid5(UUID(self.plan.hash[:32]), row))
 
     def _count(self) -> Applied:
         states: dict[str, int] = {}

@@ -18,7 +18,7 @@ from p2c_lib.connect.metadata import Entity, Lookup, near
 from p2c_lib.connect.pages import ETAG, MONEY, dtype, rows
 from p2c_lib.errors import SchemaError
 
-__all__ = ["ETAG", "MONEY", "pull"]
+__all__ = ["ETAG", "MONEY", "LookupPath", "lookup_path", "pull"]
 
 Progress = Callable[[int], None]
 
@@ -55,13 +55,14 @@ def pull(
         ConnectError: Or a child of it.
     """
     known = client.entity(entity)
-    paths = [_path(client, known, name) for name in dict.fromkeys(columns) if "." in name and name != ETAG]
+    paths = [lookup_path(client, known, name) for name in dict.fromkeys(columns) if "." in name and name != ETAG]
     plain = [name for name in columns if "." not in name]
     wanted = list(dict.fromkeys([*known.key, *plain, *(lookup.column for path in paths for lookup in path.lookups)]))
     schema = {**{name: _dtype(known, name) for name in wanted}, ETAG: pl.String()}
     frame = _read(client, known, schema, _and(client.company_filter(known), filter), progress)
+    fresh = _read_together(client, paths) if frame.height else set()
     for path in paths:
-        frame = _resolve(client, frame, path)
+        frame = _resolve(client, frame, path, fresh)
     return frame.select(list(dict.fromkeys([*known.key, ETAG, *columns])))
 
 
@@ -85,7 +86,7 @@ def _and(*filters: str | None) -> str | None:
 
 
 @dataclass(frozen=True)
-class _Path:
+class LookupPath:
     """A column of another set: the lookups that lead there (one a target) and the column to take from each."""
 
     name: str
@@ -93,7 +94,20 @@ class _Path:
     columns: tuple[str, ...]
 
 
-def _path(client: Client, known: Entity, name: str) -> _Path:
+def lookup_path(client: Client, known: Entity, name: str) -> LookupPath:
+    """Read a path over a lookup.
+
+    Args:
+        client: Of the entity's system, for the metadata of the sets it leads to.
+        known: The entity that has the lookup.
+        name: ``lookup.column``, ``lookup.Target(column).Other(column)``, or a longer path ``lookup.lookup.column``.
+
+    Returns:
+        The lookups and columns, in the order named.
+
+    Raises:
+        SchemaError: There is no such lookup, target or column; the message names near matches.
+    """
     head, _, tail = name.partition(".")
     found = [lookup for lookup in known.lookups if lookup.column == f"_{head}_value"]
     found = found or [lookup for lookup in known.lookups if lookup.nav.lower() == head.lower()]
@@ -117,18 +131,24 @@ def _path(client: Client, known: Entity, name: str) -> _Path:
         chosen.append((found[0], tail))
     for lookup, column in chosen:
         if "." in column:
-            _path(client, client.entity(lookup.target), column)
+            lookup_path(client, client.entity(lookup.target), column)
         else:
             client.entity(lookup.target).column(column)
-    return _Path(name, tuple(lookup for lookup, _ in chosen), tuple(column for _, column in chosen))
+    return LookupPath(name, tuple(lookup for lookup, _ in chosen), tuple(column for _, column in chosen))
 
 
-def _resolve(client: Client, frame: pl.DataFrame, path: _Path) -> pl.DataFrame:
+def _resolve(client: Client, frame: pl.DataFrame, path: LookupPath, fresh: set[_Place]) -> pl.DataFrame:
     """Join the referenced sets; a row that leads nowhere gets null."""
     values: list[pl.Series] = []
     for lookup, column in zip(path.lookups, path.columns, strict=True):
+        place = _place(client, lookup, column)
         names = _referenced(client, lookup, column)
-        joined = frame.select(pl.col(lookup.column)).join(
+        asked = frame[lookup.column]
+        if place not in fresh and not asked.drop_nulls().is_in(names["id"].implode()).all():
+            client.cache.pop(place, None)  # rows may have been made since it was read
+            names = _referenced(client, lookup, column)
+        fresh.add(place)
+        joined = asked.to_frame().join(
             names, left_on=lookup.column, right_on="id", how="left", maintain_order="left", validate="m:1"
         )
         values.append(joined["value"])
@@ -136,13 +156,34 @@ def _resolve(client: Client, frame: pl.DataFrame, path: _Path) -> pl.DataFrame:
     return frame.with_columns(merged.alias(path.name))
 
 
+_Place = tuple[str, str, str, str]
+
+
+def _place(client: Client, lookup: Lookup, column: str) -> _Place:
+    return "referenced", lookup.target, lookup.target_key or client.entity(lookup.target).key[0], column
+
+
+def _read_together(client: Client, paths: Sequence[LookupPath]) -> set[_Place]:
+    """Read the columns that several paths take from one set in one go; gives the places that are fresh now."""
+    wanted: dict[tuple[str, str], dict[_Place, None]] = {}
+    for path in paths:
+        for lookup, column in zip(path.lookups, path.columns, strict=True):
+            place = _place(client, lookup, column)
+            if place not in client.cache:
+                wanted.setdefault(place[1:3], {})[place] = None
+    for (target, key), places in wanted.items():
+        frame = pull(client, target, [key, *(place[3] for place in places)])
+        for place in places:
+            client.cache[place] = frame.select(pl.col(key).alias("id"), pl.col(place[3]).alias("value"))
+    return {place for places in wanted.values() for place in places}
+
+
 def _referenced(client: Client, lookup: Lookup, column: str) -> pl.DataFrame:
-    """Two columns, ``id`` and ``value``, of a referenced set; read once in the life of the client."""
-    place = ("referenced", lookup.target, lookup.target_key, column)
+    """Two columns, ``id`` and ``value``, of a referenced set; kept as long as the client and no unknown id comes."""
+    place = _place(client, lookup, column)
     if place not in client.cache:
-        key = lookup.target_key or client.entity(lookup.target).key[0]
-        frame = pull(client, lookup.target, [key, column])
-        client.cache[place] = frame.select(pl.col(key).alias("id"), pl.col(column).alias("value"))
+        frame = pull(client, lookup.target, [place[2], column])
+        client.cache[place] = frame.select(pl.col(place[2]).alias("id"), pl.col(column).alias("value"))
     found: pl.DataFrame = client.cache[place]
     return found
 

@@ -18,6 +18,8 @@ from p2c_lib.write.saved import LEFT_OUT, PLAN_COLUMNS
 _NUMBERS = ("Edm.Byte", "Edm.SByte", "Edm.Int16", "Edm.Int32", "Edm.Int64", "Edm.Decimal", "Edm.Double", "Edm.Single")
 _NO_DATE = "1900-01-01T00:00:00Z"  # how X++ holds an empty date
 _MOMENT = "%Y-%m-%dT%H:%M:%S%.fZ"
+# Parents of this task's creates that the same plan makes first.
+_MADE = pl.Schema({"source_row": pl.UInt32(), "field": pl.String(), "parent": pl.String(), "set": pl.String()})
 
 
 class Draft:
@@ -33,6 +35,7 @@ class Draft:
         self.expected = pl.read_parquet(place / "expected.parquet")
         self.found = pl.read_parquet(place / "found.parquet")
         self.place, self.offset = place, offset
+        self.made: pl.DataFrame = _MADE.to_frame()
 
     def build(self, client: Client, metadata: Metadata) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Rows of `PLAN_COLUMNS`, and what differs without an action."""
@@ -68,13 +71,18 @@ class Draft:
         """Rows all of whose missing parents this plan makes: ``source_row``, ``after_order``, ``parent_held``."""
         waits = pl.read_parquet(self.place / "waits.parquet")
         waits = waits.with_columns(value=pl.col("value").str.strip_chars().str.to_lowercase())
-        offers = [waits.clear().with_columns(why=pl.lit(None, pl.String), parent_order=pl.lit(None, pl.UInt32))]
+        offers = []
         for field in self.task.fields:
             for parent in field.parent:
                 known = self.parents.get((parent.task, parent.column)) if parent.task else None
                 if known is not None:
-                    offers.append(waits.filter(pl.col("field") == field.destination).join(known, on="value"))
-        found = pl.concat([offer.select(offers[0].columns) for offer in offers])
+                    mine = waits.filter(pl.col("field") == field.destination).join(known, on="value")
+                    offers.append(mine.with_columns(set=pl.lit(parent.entity)))
+        if not offers:
+            nothing = {"after_order": pl.lit(None, pl.UInt32), "parent_held": pl.lit(None, pl.String)}
+            return waits.clear().select("source_row", **nothing)
+        found = pl.concat(offers)
+        self.made = found.select(_MADE.names()).unique(["source_row", "field"], keep="first", maintain_order=True)
         rows = waits.group_by("source_row").agg(wanted=pl.col("field").n_unique())
         made = found.group_by("source_row").agg(
             offered=pl.col("field").n_unique(),
@@ -116,12 +124,16 @@ class Draft:
         name = field.destination
         part = base.with_columns(value=wanted[name])
         if name in resolved:
-            part = part.with_columns(id=resolved[name].ids, unresolved=resolved[name].problems)
+            answer = resolved[name]
+            part = part.with_columns(id=answer.ids, unresolved=answer.problems, nav=answer.navs)
         else:
-            part = part.with_columns(id=pl.lit(None, pl.String), unresolved=pl.lit(None, pl.String))
+            nothing = pl.lit(None, pl.String)
+            part = part.with_columns(id=nothing, unresolved=nothing, nav=nothing)
         cells = self.cells.filter(pl.col("field") == name).select(
             "source_row", "outcome", "found", cell_amount="amount"
         )
+        made = self.made.filter(pl.col("field") == name).drop("field")
+        part = part.join(made, on="source_row", how="left", maintain_order="left")
         unknown = unmapped.filter(pl.col("field") == name).group_by("order").agg(unknown=pl.col("value").first())
         part = part.join(cells, on="source_row", how="left", maintain_order="left")
         is_new = pl.lit(field.role != "computed") & (pl.col("action") == "create")
@@ -145,13 +157,20 @@ class Draft:
         column = self.entity.columns.get(name)
         is_create, sent = pl.col("action") == "create", pl.col("after")
         if "." in name:
-            lookup = next((x for x in self.entity.lookups if x.column == f"_{name.split('.')[0]}_value"), None)
-            prop, wire = f"{lookup.nav if lookup else name}@odata.bind", "bind"
-            sent = pl.col("id")
+            navs = [x for x in self.entity.lookups if x.column == f"_{name.split('.')[0]}_value"]
+            by_set = pl.col("set").replace_strict({x.target: x.nav for x in navs}, default=None, return_dtype=pl.String)
+            is_made = pl.col("id").is_null() & pl.col("parent").is_not_null()
+            nav = pl.coalesce("nav", by_set, pl.lit(navs[0].nav if navs else name))
+            prop = pl.concat_str(nav, pl.lit("@odata.bind"))
+            # The row it points to does not exist yet; its id is known when it is sent.
+            wire = pl.when(is_made).then(pl.lit("made")).otherwise(pl.lit("bind"))
+            sent = pl.when(is_made).then(pl.concat_str("set", pl.lit("/"), "parent")).otherwise(pl.col("id"))
+            part = part.with_columns(unresolved=pl.when(~is_made).then("unresolved"))
             keep = ~is_create | pl.col("after").is_not_null()
         else:
             edm = column.edm_type if column else "Edm.String"
-            prop, wire = name, "boolean" if edm == "Edm.Boolean" else "number" if edm in _NUMBERS else "string"
+            prop = pl.lit(name)
+            wire = pl.lit("boolean" if edm == "Edm.Boolean" else "number" if edm in _NUMBERS else "string")
             if part["value"].dtype == pl.Datetime:
                 sent = pl.col("value").dt.strftime(_MOMENT)
             elif part["value"].dtype == pl.Date and edm == "Edm.DateTimeOffset":
@@ -163,7 +182,7 @@ class Draft:
                 sent = pl.when(is_create).then(sent).otherwise(sent.fill_null(_NO_DATE))
         # What the value map does not know is null too, but must not vanish.
         keep = keep | pl.col("unknown").is_not_null()
-        return part.filter(keep).with_columns(property=pl.lit(prop), wire=pl.lit(wire), sent=sent)
+        return part.filter(keep).with_columns(property=prop, wire=wire, sent=sent).drop("nav", "parent", "set")
 
     def _held(self, part: pl.DataFrame, field: FieldMap) -> pl.DataFrame:
         """Add ``held``, why the field cannot be sent, and ``fatal``: whether a create cannot go without it."""
@@ -249,11 +268,11 @@ class Draft:
     def _offer_parents(self, base: pl.DataFrame, wanted: pl.DataFrame, fields: pl.DataFrame) -> None:
         """Keep what later tasks may point to: values of this task's created rows, by column."""
         held = fields.group_by("order").agg(why=pl.col("whole").first())
-        orders = base.select("order", "action").join(held, on="order", how="left", maintain_order="left")
+        orders = base.select("order", "action", parent="key").join(held, on="order", how="left", maintain_order="left")
         for name in (n for n, dtype in wanted.schema.items() if dtype == pl.String):
             offered = orders.with_columns(value=wanted[name].str.strip_chars().str.to_lowercase())
             offered = offered.filter((pl.col("action") == "create") & pl.col("value").is_not_null())
-            offered = offered.select("value", "why", parent_order="order").unique(
+            offered = offered.select("value", "why", "parent", parent_order="order").unique(
                 "value", keep="first", maintain_order=True
             )
             self.parents[self.task.name, name] = offered

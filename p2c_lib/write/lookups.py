@@ -2,35 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
-from p2c_lib.connect import Client, Entity, Metadata
-from p2c_lib.pull import pull
+from p2c_lib.connect import Client, Entity, Lookup, Metadata
+from p2c_lib.errors import SchemaError
+from p2c_lib.pull import lookup_path, pull
 
 __all__ = ["Resolved", "resolve"]
+
+_GROUP_OF_UNIT, _GROUP_OF_PRODUCT = "_uomscheduleid_value", "_defaultuomscheduleid_value"
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """A lookup path over n rows: ``ids`` (``/uoms(<guid>)``, null where blank or not found) and ``problems`` (why
-    a value that is there was not found, null where it was)."""
+    """A lookup path over n rows.
+
+    Attributes:
+        ids: ``/uoms(<guid>)``, null where blank or not found.
+        problems: Why a value that is there was not found, null where it was.
+        navs: The navigation property to bind, null where not found.
+    """
 
     ids: pl.Series
     problems: pl.Series
+    navs: pl.Series
 
 
 @dataclass(frozen=True)
 class _Reference:
-    """One path (``defaultuomid.name``), the set it points to, and that set's rows: ``id``, ``normal``, siblings."""
+    """One set that a path can point to: its rows as ``id``, ``normal`` and the columns that tell namesakes apart.
+
+    Attributes:
+        path: ``defaultuomid.name``.
+        lookup: The lookup that points to this set.
+        column: The column of the set that holds the name.
+        rows: The set's rows.
+        agrees: Column of ``rows`` to the (path, column) of the row's other reference that it must agree with.
+    """
 
     path: str
+    lookup: Lookup
     column: str
-    target: str
     rows: pl.DataFrame
-    siblings: dict[str, str]
+    agrees: Mapping[str, tuple[str, str]]
 
 
 def resolve(
@@ -46,56 +63,81 @@ def resolve(
         wanted: Shape (n, ...), a String column for each path: the names to find.
 
     Returns:
-        By path, in the row order of ``wanted``. Names are compared trimmed and without case. Where the found row
-        itself points to a set that another path of the row points to (a unit to its unit group), both must agree.
+        By path, in the row order of ``wanted``. Names are compared trimmed and without case. A path to several kinds
+        of rows (``customerid.Account(accountnumber).Contact(msdynce_contactnumber)``) is looked for among all of
+        them. Where the found row itself points to a set that another path of the row points to (a unit to its unit
+        group), both must agree; and a unit must be of the unit group of the row's product.
     """
-    dotted = [path for path in paths if "." in path]
     found: dict[str, Resolved] = {}
-    references: list[_Reference] = []
-    for path in dotted:
-        lookups = [x for x in entity.lookups if x.column == f"_{path.split('.')[0]}_value"]
-        if len(lookups) != 1 or "(" in path or path.count(".") > 1:
-            many = "points to several kinds of rows" if len(lookups) > 1 or "(" in path else "is no lookup"
-            problem = f"{path.split('.')[0]} of {entity.name} {many}; it cannot be set by name"
-            nothing = pl.repeat(None, wanted.height, dtype=pl.String, eager=True)
-            found[path] = Resolved(nothing, pl.repeat(problem, wanted.height, dtype=pl.String, eager=True))
-    if wanted.is_empty():
-        return found | {path: Resolved(_none(0), _none(0)) for path in dotted if path not in found}
-    singles = {
-        path: next(x for x in entity.lookups if x.column == f"_{path.split('.')[0]}_value")
-        for path in dotted
-        if path not in found
-    }
-    for path, lookup in singles.items():
-        others = {x.target: other for other, x in singles.items() if other != path}
-        references.append(_read(client, metadata.entities[lookup.target], path, others))
-    normal = wanted.select(pl.col(path).cast(pl.String).str.strip_chars().str.to_lowercase() for path in singles)
+    chosen: dict[str, list[tuple[Lookup, str]]] = {}
+    for path in (path for path in paths if "." in path):
+        steps = _steps(client, entity, path)
+        if isinstance(steps, str):
+            problem = pl.repeat(steps, wanted.height, dtype=pl.String, eager=True)
+            found[path] = Resolved(_none(wanted.height), problem, _none(wanted.height))
+        elif wanted.is_empty():
+            found[path] = Resolved(_none(0), _none(0), _none(0))
+        else:
+            chosen[path] = steps
+    singles = {path: steps[0][0] for path, steps in chosen.items() if len(steps) == 1}
+    references = [
+        _read(client, metadata.entities[lookup.target], path, lookup, column, singles)
+        for path, steps in chosen.items()
+        for lookup, column in steps
+    ]
+    normal = wanted.select(pl.col(path).cast(pl.String).str.strip_chars().str.to_lowercase() for path in chosen)
     normal = normal.with_columns(pl.when(pl.all() != "").then(pl.all()))
     # First by name alone; then, knowing what the neighbours point to, among those that agree with them.
-    alone = {ref.path: _match(ref, normal, {})["id"] for ref in references}
-    for ref in references:
-        table = _match(ref, normal, {column: alone[other] for column, other in ref.siblings.items()})
-        found[ref.path] = Resolved(_address(ref, table), _problems(ref, table, wanted[ref.path]))
+    alone = {ref.path: (ref, _match(ref, normal, {})["id"]) for ref in references if ref.path in singles}
+    for path in chosen:
+        tables = []
+        for ref in (ref for ref in references if ref.path == path):
+            neighbours = {column: _told(*alone[other], theirs) for column, (other, theirs) in ref.agrees.items()}
+            tables.append((ref, _match(ref, normal, neighbours)))
+        found[path] = _together(tables, wanted[path])
     return found
 
 
-def _read(client: Client, target: Entity, path: str, others: dict[str, str]) -> _Reference:
-    column = path.split(".")[1]
+def _steps(client: Client, entity: Entity, path: str) -> list[tuple[Lookup, str]] | str:
+    """The sets that a path can point to and the column of each, or why it cannot be set by name."""
+    try:
+        read = lookup_path(client, entity, path)
+    except SchemaError as error:
+        return f"it cannot be set by name: {error}"
+    if any("." in column for column in read.columns):
+        return f"{path} of {entity.name} leads over two lookups; it cannot be set by name"
+    return list(zip(read.lookups, read.columns, strict=True))
+
+
+def _read(
+    client: Client, target: Entity, path: str, lookup: Lookup, column: str, singles: Mapping[str, Lookup]
+) -> _Reference:
+    others = {x.target: other for other, x in singles.items() if other != path}
     # Only links that are part of what the row is: who made it, or whose it is, says nothing about a name.
-    siblings = {
-        x.column: others[x.target]
-        for x in target.lookups
-        if x.target in others and target.columns[x.column].allow_edit_on_create
-    }
-    rows = pull(client, target.name, [column, *siblings])
+    links = [x.column for x in target.lookups if x.target in others and target.columns[x.column].allow_edit_on_create]
     key = target.key[0]
+    agrees = {x.column: (others[x.target], "id") for x in target.lookups if path in singles and x.column in links}
+    if target.name == "uoms" and "products" in others and _GROUP_OF_UNIT in target.columns:
+        agrees[_GROUP_OF_UNIT] = (others["products"], _GROUP_OF_PRODUCT)  # the platform takes no other unit on a line
+    told = [_GROUP_OF_PRODUCT] if target.name == "products" and _GROUP_OF_PRODUCT in target.columns else []
+    rows = pull(client, target.name, list(dict.fromkeys([column, *agrees, *told])))
     rows = rows.select(
-        *siblings, id=pl.col(key), normal=pl.col(column).cast(pl.String).str.strip_chars().str.to_lowercase()
+        *dict.fromkeys([*agrees, *told]),
+        id=pl.col(key),
+        normal=pl.col(column).cast(pl.String).str.strip_chars().str.to_lowercase(),
     )
-    return _Reference(path, column, target.name, rows.filter(pl.col("normal").is_not_null()), siblings)
+    return _Reference(path, lookup, column, rows.filter(pl.col("normal").is_not_null()), agrees)
 
 
-def _match(ref: _Reference, normal: pl.DataFrame, neighbours: dict[str, pl.Series]) -> pl.DataFrame:
+def _told(ref: _Reference, ids: pl.Series, column: str) -> pl.Series:
+    """A column of the rows that were found, null where none was."""
+    if column == "id":
+        return ids
+    rows = ref.rows.select("id", column).unique("id")
+    return ids.to_frame("id").join(rows, on="id", how="left", maintain_order="left")[column]
+
+
+def _match(ref: _Reference, normal: pl.DataFrame, neighbours: Mapping[str, pl.Series]) -> pl.DataFrame:
     """For each row: ``id`` (null unless exactly one fits), ``named`` and ``fits``: how many have the name, and fit."""
     asked = pl.DataFrame({"normal": normal[ref.path], **{f"{name}?": ids for name, ids in neighbours.items()}})
     distinct = asked.unique()
@@ -113,23 +155,43 @@ def _match(ref: _Reference, normal: pl.DataFrame, neighbours: dict[str, pl.Serie
     return table.with_columns(id=pl.when(pl.col("fits") == 1).then("id"))
 
 
-def _address(ref: _Reference, table: pl.DataFrame) -> pl.Series:
-    return table.select(pl.format("/{}({})", pl.lit(ref.target), pl.col("id")).alias("sent"))["sent"]
+def _together(tables: Sequence[tuple[_Reference, pl.DataFrame]], names: pl.Series) -> Resolved:
+    """One answer of all sets that a path can point to: only one row of one of them may be meant."""
+    ids, navs, named, fits = [], [], [], []
+    for ref, table in tables:
+        ids.append(table.select(pl.format("/{}({})", pl.lit(ref.lookup.target), pl.col("id")).alias("id"))["id"])
+        navs.append(table.select(nav=pl.when(pl.col("id").is_not_null()).then(pl.lit(ref.lookup.nav)))["nav"])
+        named.append(table["named"].fill_null(0))
+        fits.append(table["fits"].fill_null(0))
+    frame = pl.DataFrame(
+        {
+            "id": pl.select(pl.coalesce(ids)).to_series(),
+            "nav": pl.select(pl.coalesce(navs)).to_series(),
+            "named": pl.select(pl.sum_horizontal(named)).to_series(),
+            "fits": pl.select(pl.sum_horizontal(fits)).to_series(),
+            "normal": tables[0][1]["normal"],
+            "name": names,
+        }
+    )
+    one = pl.col("fits") == 1
+    answers = frame.select(id=pl.when(one).then("id"), nav=pl.when(one).then("nav"))
+    return Resolved(answers["id"], _problems([ref for ref, _ in tables], frame), answers["nav"])
 
 
-def _problems(ref: _Reference, table: pl.DataFrame, names: pl.Series) -> pl.Series:
+def _problems(refs: Sequence[_Reference], frame: pl.DataFrame) -> pl.Series:
     said = pl.format("'{}'", pl.col("name"))
-    among = f" that its other columns ({', '.join(p.split('.')[0] for p in ref.siblings.values())}) allow"
-    return table.with_columns(name=names).select(
+    where = " or ".join(f"{ref.lookup.target} has the {ref.column}" for ref in refs)
+    have = " or ".join(f"{ref.lookup.target} have the {ref.column}" for ref in refs)
+    others = dict.fromkeys(other.split(".")[0] for ref in refs for other, _ in ref.agrees.values())
+    among = f" that its other columns ({', '.join(others)}) allow"
+    return frame.select(
         problem=pl.when(pl.col("normal").is_null() | (pl.col("fits") == 1))
         .then(None)
         .when(pl.col("named") == 0)
-        .then(pl.format(f"no row of {ref.target} has the {ref.column} {{}}; make it, or correct the value map", said))
+        .then(pl.format(f"no row of {where} {{}}; make it, or correct the value map", said))
         .when(pl.col("fits") == 0)
-        .then(pl.format(f"no row of {ref.target} has the {ref.column} {{}}{among}", said))
-        .otherwise(
-            pl.format(f"{{}} rows of {ref.target} have the {ref.column} {{}}; which one is meant?", "fits", said)
-        )
+        .then(pl.format(f"no row of {where} {{}}{among}", said))
+        .otherwise(pl.format(f"{{}} rows of {have} {{}}; which one is meant?", "fits", said))
     )["problem"]
 
 
