@@ -7,9 +7,9 @@ an active customer; ``msdynce_misctax`` stands in one write-in line named Freigh
 Invoiced and takes its owner.
 
 Inferred: the codes of refusals; a plain update that sets the state back to Active opens a closed order or invoice
-again (the template of orders coming back sends that state with every row); the Freight Tax line has no price and no
-document number, its amount stands in ``tax``, so that ``totaltax`` is the tax total of the other system; it is written
-in the same call, where the solution writes it a moment later.
+again (the template of orders coming back sends that state with every row); the amount of the Freight Tax line is its
+price, so that ``totaltax`` is the lines' tax alone; that line is written in the same call, where the solution writes it
+a moment later; activation numbers lines that have no document number yet.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import sqlalchemy as sa
 
 from p2c_lib.sandbox.dataverse_core import Failure, Work
 from p2c_lib.sandbox.dataverse_solution import before_update
-from p2c_lib.sandbox.sales_kinds import INVOICE, ORDER, QUOTE, Kind, document_number, refuse
+from p2c_lib.sandbox.sales_kinds import INVOICE, ORDER, QUOTE, Kind, document_number, is_open, refuse
 from p2c_lib.sandbox.sales_lines import READ_ONLY, change_line, lines_of, new_line, reprice, settle_header
 from p2c_lib.sandbox.sales_pricing import header_amounts, is_priced
 
@@ -102,7 +102,7 @@ def _check_state(kind: Kind, old: Mapping[str, Any], changes: Mapping[str, Any])
     before, after = old["statecode"], changes.get("statecode", old["statecode"])
     if after not in kind.patch_states[before]:
         raise refuse(f"State {after} of {kind.header} cannot be set by an update: use {kind.instead}.", STATUS)
-    if before in kind.open_states or after != before:
+    if is_open(kind, old) or after != before:
         return
     written = (
         {name for name, value in changes.items() if value != old.get(name)} - ASSIGNED - {"statecode", "statuscode"}
@@ -163,8 +163,8 @@ def follow_header(work: Work, kind: Kind, row: Mapping[str, Any], old: Mapping[s
         _activate_contact(work, str(row["_customerid_value"]))
     if kind is ORDER and old is not None and PROCESSING in changed and row[PROCESSING] == ACTIVE:
         for line in lines_of(work, kind, row[kind.id]):
-            if not line["msdynce_orderissubmitted"]:
-                change_line(work, kind, line, {"msdynce_orderissubmitted": 1})
+            number = line["msdynce_ordernumber"] or row[kind.number]
+            change_line(work, kind, line, {"msdynce_orderissubmitted": 1, "msdynce_ordernumber": number})
     if kind is not QUOTE and "msdynce_misctax" in changed and (old is not None or row["msdynce_misctax"]):
         _freight_tax(work, kind, row)
     if kind is INVOICE and "_salesorderid_value" in changed and row["_salesorderid_value"] is not None:
@@ -202,7 +202,7 @@ def _freight_tax(work: Work, kind: Kind, header: Mapping[str, Any]) -> None:
         for line in found:
             work.t.delete(kind.line, line["row_id"])
     elif found:
-        change_line(work, kind, found[0], {"tax": amount})
+        change_line(work, kind, found[0], {"priceperunit": amount})
     else:
         new_line(
             work,
@@ -213,8 +213,7 @@ def _freight_tax(work: Work, kind: Kind, header: Mapping[str, Any]) -> None:
                 "ispriceoverridden": 1,
                 "productdescription": FREIGHT_TAX,
                 "quantity": "1",
-                "priceperunit": "0",
-                "tax": amount,
+                "priceperunit": amount,
                 "msdynce_ismisctax": 1,
                 "msdynce_ismaintainedexternally": header["msdynce_ismaintainedexternally"],
             },

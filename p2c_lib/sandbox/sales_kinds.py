@@ -13,7 +13,7 @@ from p2c_lib.sandbox.dataverse_core import Failure, Work
 from p2c_lib.sandbox.dataverse_solution import SUFFIX_LETTERS
 from p2c_lib.sandbox.schema import Entity
 
-__all__ = ["HEADERS", "INVOICE", "LINES", "ORDER", "QUOTE", "Kind", "document_number", "header_of", "refuse"]
+__all__ = ["HEADERS", "INVOICE", "LINES", "ORDER", "QUOTE", "Kind", "document_number", "header_of", "is_open", "refuse"]
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,16 @@ def header_of(work: Work, kind: Kind, line: Mapping[str, Any]) -> dict[str, Any]
         name = kind.parent.strip("_").removesuffix("_value")
         raise refuse(f"{work.schema.entities[kind.line].schema_name}: the required attribute '{name}' is missing.")
     return header
+
+
+def is_open(kind: Kind, header: Mapping[str, Any]) -> bool:
+    """Whether a document and its lines can be written.
+
+    An invoiced order that P2C maintains takes updates still (inferred): its first invoice sets it to Invoiced while
+    later deliveries of the same order go on coming back.
+    """
+    is_followed = kind is ORDER and header["statecode"] == 4 and header.get("msdynce_ismaintainedexternally")
+    return header["statecode"] in kind.open_states or bool(is_followed)
 
 
 def document_number(work: Work, entity: Entity, kind: Kind) -> str:

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from p2c_lib.sandbox.dataverse_core import Work
 from p2c_lib.sandbox.dataverse_solution import before_create, before_update
-from p2c_lib.sandbox.sales_kinds import Kind, header_of, refuse
+from p2c_lib.sandbox.sales_kinds import Kind, header_of, is_open, refuse
 from p2c_lib.sandbox.sales_pricing import header_amounts, is_priced, line_prices
 from p2c_lib.sandbox.store import new_guid
 
@@ -37,7 +37,7 @@ def lines_of(work: Work, kind: Kind, header_id: str) -> list[dict[str, Any]]:
 
 def check_open(kind: Kind, header: Mapping[str, Any], code: str = READ_ONLY) -> None:
     """Refuse a write to a line of a document that is closed (quotes: that is not a draft)."""
-    if header["statecode"] not in kind.open_states:
+    if not is_open(kind, header):
         raise refuse(
             f"The lines of the document '{header[kind.number]}' cannot be changed: it is read-only in its state.", code
         )
@@ -83,10 +83,7 @@ def _given_by_header(work: Work, kind: Kind, header: Mapping[str, Any], given: M
     filled: dict[str, Any] = {line: header[column] for line, column in kind.mirrors.items()}
     filled["_transactioncurrencyid_value"] = header["_transactioncurrencyid_value"]
     if work.config.solution:
-        is_tax = given.get("msdynce_ismisctax")
-        filled |= {
-            line: header[column] for line, column in kind.copies.items() if given.get(line) is None and not is_tax
-        }
+        filled |= {line: header[column] for line, column in kind.copies.items() if given.get(line) is None}
         if kind.flag_copy is not None:
             filled[kind.flag_copy] = header[FLAG]
     table = work.store.tables[kind.line]
