@@ -1,4 +1,7 @@
-"""The sandbox's own routes, on both services below ``/sandbox``: health, tokens, faults, rows and reset."""
+"""The sandbox's own routes, on both services below ``/sandbox``: health, tokens, faults, rows and reset.
+
+Finance and Operations has two more, for what its clerks and its batch do there: orders and totals.
+"""
 
 import json
 import os
@@ -56,6 +59,17 @@ def create_admin(
         wish = await _json(request)
         return JSONResponse(await run_in_threadpool(change_rows, store, wish))
 
+    async def orders(request: Request) -> Response:
+        from p2c_lib.sandbox.orders import act_on_order
+
+        wish = await _wish(request)
+        return JSONResponse(await run_in_threadpool(act_on_order, store, str(config["company"]), wish))
+
+    async def totals(request: Request) -> Response:
+        from p2c_lib.sandbox.orders_totals import calculate_totals
+
+        return JSONResponse(await run_in_threadpool(calculate_totals, store, await _wish(request)))
+
     async def reset(request: Request) -> Response:
         if directory is None:
             raise SandboxError("this service has no folder to reset")
@@ -67,8 +81,13 @@ def create_admin(
     async def refused(_: Request, error: Exception) -> Response:
         return JSONResponse({"error": str(error)}, 400)
 
+    business = [
+        Route("/sandbox/orders", orders, methods=["POST"]),
+        Route("/sandbox/totals", totals, methods=["POST"]),
+    ]
     return Starlette(
         routes=[
+            *(business if store.schema.system == "fno" else []),
             Route("/sandbox/health", health),
             Route("/sandbox/token", token, methods=["POST"]),
             Route("/sandbox/faults", faults, methods=["GET", "POST", "DELETE"]),
@@ -81,6 +100,13 @@ def create_admin(
 
 async def _json(request: Request) -> Any:
     return json.loads(await request.body(), parse_float=Decimal)
+
+
+async def _wish(request: Request) -> Mapping[str, Any]:
+    wish = await _json(request) if await request.body() else {}
+    if not isinstance(wish, dict):
+        raise SandboxError("the body must be one JSON object")
+    return wish
 
 
 def change_rows(store: Store, wish: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,13 @@ from p2c_lib.sandbox.fno_wire import (
 )
 from p2c_lib.sandbox.schema import Column, Entity, Schema
 
-READ_ONLY_SETS = frozenset({"SellableReleasedProducts"})
+READ_ONLY_SETS = frozenset(
+    {
+        "SellableReleasedProducts",
+        "ExternallyMaintainedCustomerSalesInvoiceHeaders",
+        "ExternallyMaintainedCustomerSalesInvoiceLines",
+    }
+)
 _VOCABULARY = "Microsoft.Dynamics.OData.Core.V1"
 _AX_TYPES = {"string": "String", "int": "Int32", "long": "Int64", "decimal": "Real", "enum": "Enum"}
 

@@ -15,6 +15,8 @@ from p2c_lib.sandbox.schema import Column, Entity
 from p2c_lib.sandbox.store import Store, Transaction
 
 MAX_PAGE = 10_000
+INVOICES = "ExternallyMaintainedCustomerSalesInvoiceHeaders"
+INVOICE_LINES = "ExternallyMaintainedCustomerSalesInvoiceLines"
 _OPTIONS = frozenset({"$filter", "$count", "$orderby", "$skip", "$top", "$select", "$expand", "$format", "$skiptoken"})
 _LITERAL_OR_DIVBY = re.compile(r"'(?:[^']|'')*'|\bdivby\b")
 _ENUM_OR_TEXT = re.compile(r"(?P<enum>[A-Za-z_][\w.]*)'(?P<member>(?:[^']|'')*)'|'(?:[^']|'')*'")
@@ -112,10 +114,32 @@ def find(
         and not call.is_cross_company
         and str(key["dataAreaId"]).casefold() != str(config["company"]).casefold()
     )
+    limits = _limits(t.store, entity)
     row = None if is_hidden else t.get(entity.name, key)
+    if row and limits:
+        table = t.table(entity.name)
+        row = row if t.rows(sa.select(table.c.row_id).where(table.c.row_id == row["row_id"], *limits)) else None
     if row is None:
         raise not_found()
     return row
+
+
+def _limits(store: Store, entity: Entity) -> list[sa.ColumnElement[bool]]:
+    """What an entity itself leaves out: invoices of customers that did not come from Sales."""
+    if entity.name not in (INVOICES, INVOICE_LINES):
+        return []
+    customers, headers = store.tables["CustomersV2"], store.tables[INVOICES]
+    of_customer = (
+        customers.c.dataAreaId == headers.c.dataAreaId,
+        customers.c.CustomerAccount == headers.c.InvoiceCustomerAccountNumber,
+        customers.c.IsExternallyMaintained == "Yes",
+    )
+    if entity.name == INVOICES:
+        return [sa.exists(sa.select(customers.c.row_id).where(*of_customer).correlate(headers))]
+    lines = store.tables[INVOICE_LINES]
+    same = [lines.c[name] == headers.c[name] for name in store.schema.entities[INVOICES].key]
+    joined = sa.select(headers.c.row_id).select_from(headers.join(customers, sa.and_(*of_customer))).where(*same)
+    return [sa.exists(joined.correlate(lines))]
 
 
 class _Start:
@@ -181,6 +205,7 @@ def _where(store: Store, config: Mapping[str, Any], entity: Entity, call: Call) 
     clauses: list[sa.ColumnElement[bool]] = []
     if "dataAreaId" in entity.key and not call.is_cross_company:
         clauses.append(store.tables[entity.name].c.dataAreaId == config["company"])
+    clauses += _limits(store, entity)
     text = call.query.get("$filter")
     if text is not None:
         for found in _ENUM_OR_TEXT.finditer(text):

@@ -31,8 +31,30 @@ _CUSTOMER = (
     Relation("WarehouseId", "Warehouse", "Warehouses", "WarehouseId", "Warehouses"),
     Relation("SalesCurrencyCode", "Currency", "Currencies", "CurrencyCode", "Currencies"),
 )
+_PAYER = Relation("InvoiceCustomerAccountNumber", "Invoice account", "CustomersV2", "CustomerAccount", "Customers")
+_STOCK = (
+    Relation("DefaultShippingSiteId", "Site", "OperationalSitesV2", "SiteId", "Sites"),
+    Relation("DefaultShippingWarehouseId", "Warehouse", "Warehouses", "WarehouseId", "Warehouses"),
+    Relation("CurrencyCode", "Currency", "Currencies", "CurrencyCode", "Currencies"),
+)
+_LINE = (
+    Relation("ProductNumber", "Product number", "SellableReleasedProducts", "ProductNumber", "Released products"),
+    Relation("SalesUnitSymbol", "Unit", "UnitsOfMeasure", "UnitSymbol", "Units"),
+    Relation("ShippingSiteId", "Site", "OperationalSitesV2", "SiteId", "Sites"),
+    Relation("ShippingWarehouseId", "Warehouse", "Warehouses", "WarehouseId", "Warehouses"),
+)
+
+
+def _buyer(column: str) -> Relation:
+    return Relation(column, "Customer account", "CustomersV2", "CustomerAccount", "Customers")
+
+
 RELATIONS: dict[str, tuple[Relation, ...]] = {
     "CustomersV2": _CUSTOMER,
+    "CDSSalesQuotationHeaders": (_buyer("RequestingCustomerAccountNumber"), _PAYER, *_STOCK),
+    "CDSSalesOrderHeaders": (_buyer("OrderingCustomerAccountNumber"), _PAYER, *_STOCK),
+    "CDSSalesQuotationLines": _LINE,
+    "CDSSalesOrderLines": _LINE,
     "Warehouses": (Relation("OperationalSiteId", "Site", "OperationalSitesV2", "SiteId", "Sites"),),
 }
 # Columns of a party, and where customers and contact persons have them.
@@ -62,10 +84,10 @@ def fill_defaults(t: Transaction, entity: Entity, row: dict[str, Any], given: Ma
         given: What the client sent.
     """
     if entity.name == "CustomersV2":
-        row["CustomerAccount"] = row["CustomerAccount"] or _next_number(
+        row["CustomerAccount"] = row["CustomerAccount"] or next_number(
             t, "CustomersV2", "CustomerAccount", "CUS-{:09d}"
         )
-        row["PartyNumber"] = row["PartyNumber"] or _next_number(t, "CustomersV2", "PartyNumber", "{:09d}")
+        row["PartyNumber"] = row["PartyNumber"] or next_number(t, "CustomersV2", "PartyNumber", "{:09d}")
         row["PartyType"] = row["PartyType"] or "Organization"
         row["LanguageId"] = row["LanguageId"] or "en-us"
         row["SalesCurrencyCode"] = row["SalesCurrencyCode"] or LEGAL_ENTITY_CURRENCY.get(row["dataAreaId"].lower(), "")
@@ -76,14 +98,27 @@ def fill_defaults(t: Transaction, entity: Entity, row: dict[str, Any], given: Ma
             row["NameAlias"] = row["NameAlias"] or row["OrganizationName"][:20]
     elif entity.name == "CDSContactPersons":
         number = "ContactPersonPartyNumber"
-        row[number] = row[number] or _next_number(t, entity.name, number, "{:09d}")
+        row[number] = row[number] or next_number(t, entity.name, number, "{:09d}")
         row["ContactPersonPartyType"] = row["ContactPersonPartyType"] or "Person"
 
 
-def _next_number(t: Transaction, entity: str, column: str, form: str) -> str:
+def next_number(t: Transaction, entity: str, column: str, form: str, company: str | None = None) -> str:
+    """Take the next number of a sequence that nobody uses.
+
+    Args:
+        t: The transaction.
+        entity: The set.
+        column: Column that holds the number.
+        form: How it is written: ``"{:06d}"``.
+        company: Where it must be free; None: everywhere.
+
+    Returns:
+        The number.
+    """
     table = t.table(entity)
+    where = {} if company is None else {"dataAreaId": company}
     count = (t.scalar(sa.select(sa.func.max(table.c.row_id))) or 0) + 1
-    while t.get(entity, {column: form.format(count)}) is not None:
+    while t.get(entity, {**where, column: form.format(count)}) is not None:
         count += 1
     return form.format(count)
 

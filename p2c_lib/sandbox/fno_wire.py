@@ -160,8 +160,13 @@ def read_key(entity: Entity, text: str) -> dict[str, Any]:
 
 def key_url(entity: Entity, row: Mapping[str, Any]) -> str:
     """Write the canonical key of a row: ``CustomersV2(dataAreaId='usmf',CustomerAccount='US%20001')``."""
-    values = {name: str(wire_value(entity.columns[name], row[name])) for name in entity.key}
-    parts = [f"{name}='{quote(value.replace(chr(39), chr(39) * 2), safe=chr(39))}'" for name, value in values.items()]
+    parts = []
+    for name in entity.key:
+        column = entity.columns[name]
+        value = str(wire_value(column, row[name]))
+        if column.is_text and column.kind != "datetime":
+            value = f"'{quote(value.replace(chr(39), chr(39) * 2), safe=chr(39))}'"
+        parts.append(f"{name}={value}")
     return f"{entity.name}({','.join(parts)})"
 
 

@@ -7,9 +7,18 @@ from decimal import Decimal
 from json import JSONDecodeError, loads
 from typing import Any
 
+from p2c_lib.sandbox.fno_documents import (
+    customer_changed,
+    delete_document,
+    document_changes,
+    document_infolog,
+    fill_document,
+)
+from p2c_lib.sandbox.fno_kinds import BY_SET, ORDER, header_key, mark_stale
 from p2c_lib.sandbox.fno_read import find, row_answer
 from p2c_lib.sandbox.fno_rules import UNCUT, add_party, delete_infolog, fill_defaults, infolog
 from p2c_lib.sandbox.fno_wire import NAMESPACE, Answer, Call, FnoError, bad_body, etag_of, key_url, write_failure
+from p2c_lib.sandbox.orders_state import settle
 from p2c_lib.sandbox.schema import Column, Entity, Schema
 from p2c_lib.sandbox.store import DuplicateKey, Transaction, decimal_text
 
@@ -41,9 +50,16 @@ def create(t: Transaction, config: Mapping[str, Any], entity: Entity, call: Call
     row: dict[str, Any] = {name: column.default for name, column in entity.columns.items()} | given
     if "dataAreaId" in entity.key:
         row["dataAreaId"] = (row["dataAreaId"] or str(config["company"])).lower()
-    fill_defaults(t, entity, row, given)
+    is_document = entity.name in BY_SET
+    if is_document:
+        _cut(entity, row)  # the number first: it finds the header
+        fill_document(t, entity, row, given)
+    else:
+        fill_defaults(t, entity, row, given)
     _cut(entity, row)
     entries = infolog(t, entity, row, set(row))
+    if is_document:
+        entries += document_infolog(t, entity, row, None)
     if not entries and t.get(entity.name, {name: row[name] for name in entity.key}) is not None:
         entries = ["Error: The record already exists"]
     if entries:
@@ -53,6 +69,8 @@ def create(t: Transaction, config: Mapping[str, Any], entity: Entity, call: Call
     except DuplicateKey as error:
         raise write_failure(entity, "Write", ["Error: The record already exists"], status) from error
     add_party(t, entity, stored)
+    if is_document:
+        _after(t, entity, stored)
     location = f"{call.root}/data/{key_url(entity, stored)}"
     plain = Call(call.method, call.path, {}, call.headers, b"", call.root)
     return row_answer(201, entity, stored, list(entity.columns.values()), plain, {"Location": location})
@@ -87,11 +105,20 @@ def update(t: Transaction, config: Mapping[str, Any], entity: Entity, key: Mappi
             raise write_failure(entity, "Write", [f"Error: Field '{name}' does not allow edits"], status)
     changes = {name: value for name, value in given.items() if name not in entity.key}
     _cut(entity, changes)
+    is_document = entity.name in BY_SET and bool(changes)
+    if is_document:
+        changes |= document_changes(t, entity, {**row, **changes}, given)
     whole = {**row, **changes}
     entries = infolog(t, entity, whole, set(changes))
+    if is_document:
+        entries += document_infolog(t, entity, whole, row)
     if entries:
         raise write_failure(entity, "Write", entries, status)
     version = t.update(entity.name, row["row_id"], changes) if changes else row["row_version"]
+    if is_document:
+        _after(t, entity, whole)
+    elif entity.name == "CustomersV2":
+        customer_changed(t, row, changes)
     return Answer(204, b"", {"ETag": etag_of({**row, "row_version": version}), "OData-Version": "4.0"})
 
 
@@ -99,11 +126,20 @@ def delete(t: Transaction, config: Mapping[str, Any], entity: Entity, key: Mappi
     """Remove a row: 204; 404 and 412 as for updates, 400 when other rows depend on it."""
     row = find(t, config, entity, key, call)
     _match(row, call)
-    entries = delete_infolog(t, entity, row)
+    is_document = entity.name in BY_SET
+    entries = delete_infolog(t, entity, row) or (delete_document(t, entity, row) if is_document else [])
     if entries:
         raise write_failure(entity, "Delete", entries, int(config.get("write_failure_status") or 400))
     t.delete(entity.name, row["row_id"])
+    if is_document:
+        _after(t, entity, row)
     return Answer(204, b"", {"OData-Version": "4.0"})
+
+
+def _after(t: Transaction, entity: Entity, row: Mapping[str, Any]) -> None:
+    mark_stale(t, entity, row)
+    if entity.name == ORDER.lines:
+        settle(t, header_key(ORDER, row))
 
 
 def _match(row: Mapping[str, Any], call: Call) -> None:
