@@ -11,7 +11,19 @@ import polars as pl
 from p2c_lib.sandbox.draw import MONEY
 from p2c_lib.sandbox.reference import UNITS, guid
 
-__all__ = ["FIELDS", "Change", "Edit"]
+__all__ = [
+    "FIELDS",
+    "OLD",
+    "Change",
+    "Edit",
+    "by_a_cent",
+    "cut",
+    "flips",
+    "other",
+    "plus",
+    "texts",
+    "written",
+]
 
 OLD = pl.col("old")
 
@@ -49,32 +61,34 @@ class Change:
     at_source: bool = False
 
 
-def _other(first: str, second: str) -> pl.Expr:
-    """`first`, or `second` where the value is `first` already."""
+def other(first: str, second: str) -> pl.Expr:
+    """The value `first`, or `second` where the value is `first` already."""
     return pl.when(OLD.str.to_lowercase() == first.lower()).then(pl.lit(second)).otherwise(pl.lit(first))
 
 
-def _plus(amount: str) -> pl.Expr:
+def plus(amount: str) -> pl.Expr:
+    """The old amount and `amount` more."""
     return OLD + pl.lit(Decimal(amount), MONEY)
 
 
-def _texts(columns: Mapping[str, tuple[str, str]]) -> tuple[Edit, ...]:
-    return tuple(Edit(name, _other(*words)) for name, words in columns.items())
+def texts(columns: Mapping[str, tuple[str, str]]) -> tuple[Edit, ...]:
+    """Each column gets the first of its two words, or the second where it has the first."""
+    return tuple(Edit(name, other(*words)) for name, words in columns.items())
 
 
-def _flips(columns: Sequence[str], to: str = "No") -> tuple[Edit, ...]:
+def flips(columns: Sequence[str], to: str = "No") -> tuple[Edit, ...]:
     """Yes to No; `to` says which rows are taken."""
     back = "Yes" if to == "No" else "No"
     return tuple(Edit(name, pl.lit(to), where=pl.col(name) == back) for name in columns)
 
 
-def _cents(columns: Sequence[str]) -> Change:
+def by_a_cent(columns: Sequence[str]) -> Change:
     """A cent more or less, by turns."""
     step = pl.when(pl.int_range(pl.len()) % 2 == 0).then(pl.lit(Decimal("0.01"))).otherwise(pl.lit(Decimal("-0.01")))
     return Change("rounding", tuple(Edit(name, OLD + step.cast(MONEY), where=pl.col(name) > 1) for name in columns))
 
 
-def _written(columns: Sequence[str]) -> Change:
+def written(columns: Sequence[str]) -> Change:
     """The same text in other letters, or with blanks around it."""
     edits = []
     for name in columns:
@@ -90,7 +104,7 @@ def _written(columns: Sequence[str]) -> Change:
     return Change("representation", tuple(edits[0::3] + edits[1::3] + edits[2::3]))
 
 
-def _cut(columns: Sequence[str]) -> Change:
+def cut(columns: Sequence[str]) -> Change:
     """A long text that lost its end; what is left has 20 characters and more."""
     left = (OLD.str.len_chars() * 2 / 3).cast(pl.UInt32).clip(24, None)
     new = OLD.str.slice(0, left).str.strip_chars_end()
@@ -100,7 +114,7 @@ def _cut(columns: Sequence[str]) -> Change:
 def _unknown(country: Mapping[str, str], currency: bool) -> Change:
     """Values that no value map knows."""
     edits = [
-        Edit(name, _other(word, "Wakanda"), (to,)) for (name, to), word in zip(country.items(), LANDS, strict=False)
+        Edit(name, other(word, "Wakanda"), (to,)) for (name, to), word in zip(country.items(), LANDS, strict=False)
     ]
     if currency:
         edits.append(Edit(CURRENCY, pl.lit(guid("currency", "JPY")), ("SalesCurrencyCode",), names=CURRENCIES))
@@ -127,17 +141,17 @@ PHONE, MAIL, URL = (
 )
 NAME = ("Relecloud Ltd", "VanArsdel Ltd")
 ISO = ("BR", "CN")
-MONEY_CHANGED = Edit("CreditLimit", _plus("250.00"))
+MONEY_CHANGED = Edit("CreditLimit", plus("250.00"))
 
 FIELDS: dict[str, tuple[Change, ...]] = {
     "products": (
-        Change("different", _texts({"name": NAME, "description": MEMO})),
+        Change("different", texts({"name": NAME, "description": MEMO})),
         Change(
             "different",
             (
-                Edit("price", _plus("5.00")),
+                Edit("price", plus("5.00")),
                 Edit("quantitydecimal", OLD + 1),
-                Edit("currentcost", _plus("1.25")),
+                Edit("currentcost", plus("1.25")),
             ),
         ),
         Change(
@@ -175,19 +189,19 @@ FIELDS: dict[str, tuple[Change, ...]] = {
         ),
         Change(
             "different",
-            (Edit("SalesPrice", _plus("5.00"), ("price",)), Edit("ProductName", _other(*NAME), ("name",))),
+            (Edit("SalesPrice", plus("5.00"), ("price",)), Edit("ProductName", other(*NAME), ("name",))),
             at_source=True,
         ),
-        _cents(("price", "currentcost")),
-        _written(("name", "description")),
-        _cut(("description", "name")),
+        by_a_cent(("price", "currentcost")),
+        written(("name", "description")),
+        cut(("description", "name")),
         Change("unmapped", (Edit("SalesUnitSymbol", pl.lit("roll"), ("defaultuomid.name",)),), at_source=True),
     ),
     "accounts": (
         Change(
             "different",
             (
-                *_texts(
+                *texts(
                     {
                         "OrganizationName": NAME,
                         "AddressCity": CITY,
@@ -213,7 +227,7 @@ FIELDS: dict[str, tuple[Change, ...]] = {
         Change("different", (MONEY_CHANGED, Edit("OrganizationNumberOfEmployees", OLD + 7))),
         Change(
             "different",
-            _texts(
+            texts(
                 {
                     "CustomerGroupId": ("20", "80"),
                     "AddressCountryRegionISOCode": ISO,
@@ -226,18 +240,18 @@ FIELDS: dict[str, tuple[Change, ...]] = {
                 }
             ),
         ),
-        Change("different", _flips(("IsExternallyMaintained",))),
+        Change("different", flips(("IsExternallyMaintained",))),
         Change(
             "different",
             (
-                Edit("name", _other(*NAME), ("OrganizationName", "AddressDescription", "DeliveryAddressDescription")),
-                Edit("telephone1", _other(*PHONE), ("PrimaryContactPhone",)),
+                Edit("name", other(*NAME), ("OrganizationName", "AddressDescription", "DeliveryAddressDescription")),
+                Edit("telephone1", other(*PHONE), ("PrimaryContactPhone",)),
             ),
             at_source=True,
         ),
-        _cents(("CreditLimit",)),
-        _written(("AddressCity", "AddressStreet", "OrganizationName", "PrimaryContactEmail")),
-        _cut(("SalesMemo", "OrganizationName", "AddressStreet")),
+        by_a_cent(("CreditLimit",)),
+        written(("AddressCity", "AddressStreet", "OrganizationName", "PrimaryContactEmail")),
+        cut(("SalesMemo", "OrganizationName", "AddressStreet")),
         _unknown(
             {
                 "address1_country": "AddressCountryRegionISOCode",
@@ -250,7 +264,7 @@ FIELDS: dict[str, tuple[Change, ...]] = {
     "contacts": (
         Change(
             "different",
-            _texts(
+            texts(
                 {
                     "EmploymentProfession": ("Retired", "On leave"),
                     "LastName": ("Married-Name", "Maiden-Name"),
@@ -271,7 +285,7 @@ FIELDS: dict[str, tuple[Change, ...]] = {
         ),
         Change(
             "different",
-            _texts(
+            texts(
                 {
                     "Gender": ("NonSpecific", "Unknown"),
                     "MaritalStatus": ("Widowhood", "Single"),
@@ -282,27 +296,27 @@ FIELDS: dict[str, tuple[Change, ...]] = {
         ),
         Change(
             "different",
-            _flips(("IsReceivingDirectMail",))
-            + _flips(("IsInactive",), "Yes")
-            + _flips(("IsContactPersonExternallyMaintained",)),
+            flips(("IsReceivingDirectMail",))
+            + flips(("IsInactive",), "Yes")
+            + flips(("IsContactPersonExternallyMaintained",)),
         ),
         Change(
             "different",
             (
-                Edit("lastname", _other("Newly-Wed", "Just-Wed"), ("LastName",)),
-                Edit("jobtitle", _other("Promoted", "Moved"), ("EmploymentProfession",)),
+                Edit("lastname", other("Newly-Wed", "Just-Wed"), ("LastName",)),
+                Edit("jobtitle", other("Promoted", "Moved"), ("EmploymentProfession",)),
             ),
             at_source=True,
         ),
-        _written(("FirstName", "LastName")),
-        _cut(("Notes", "PrimaryAddressStreet", "EmploymentProfession")),
+        written(("FirstName", "LastName")),
+        cut(("Notes", "PrimaryAddressStreet", "EmploymentProfession")),
         _unknown({"address1_country": "PrimaryAddressCountryRegionISOCode"}, currency=False),
     ),
     "contacts_to_customer": (
         Change(
             "different",
             (
-                *_texts(
+                *texts(
                     {
                         "PersonFirstName": ("Alex", "Sam"),
                         "PersonLastName": ("Married-Name", "Maiden-Name"),
@@ -325,7 +339,7 @@ FIELDS: dict[str, tuple[Change, ...]] = {
         Change("different", (MONEY_CHANGED,)),
         Change(
             "different",
-            _texts(
+            texts(
                 {
                     "CustomerGroupId": ("20", "80"),
                     "LanguageId": ("de", "fr"),
@@ -334,18 +348,18 @@ FIELDS: dict[str, tuple[Change, ...]] = {
                 }
             ),
         ),
-        Change("different", _flips(("IsExternallyMaintained",))),
+        Change("different", flips(("IsExternallyMaintained",))),
         Change(
             "different",
             (
-                Edit("lastname", _other("Newly-Wed", "Just-Wed"), ("PersonLastName", "AddressDescription")),
-                Edit("emailaddress1", _other(*MAIL), ("PrimaryContactEmail",)),
+                Edit("lastname", other("Newly-Wed", "Just-Wed"), ("PersonLastName", "AddressDescription")),
+                Edit("emailaddress1", other(*MAIL), ("PrimaryContactEmail",)),
             ),
             at_source=True,
         ),
-        _cents(("CreditLimit",)),
-        _written(("PersonFirstName", "AddressCity", "AddressStreet")),
-        _cut(("SalesMemo", "AddressStreet")),
+        by_a_cent(("CreditLimit",)),
+        written(("PersonFirstName", "AddressCity", "AddressStreet")),
+        cut(("SalesMemo", "AddressStreet")),
         _unknown({"address1_country": "AddressCountryRegionISOCode"}, currency=False),
         _unknown({}, currency=True),
     ),

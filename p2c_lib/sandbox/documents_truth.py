@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-__all__ = ["excluded_documents", "line_key", "numbered"]
+__all__ = ["excluded_documents", "in_use", "line_key", "numbered"]
 
 ACTIVE = 647390000
 Frames = Mapping[str, pl.DataFrame]
@@ -91,3 +91,31 @@ def excluded_documents(sales: Frames, fno: Frames) -> list[pl.DataFrame]:
         rows.filter(~flows.fill_null(False)).select(task=pl.lit(task), key=key.fill_null(""))
         for task, (rows, flows, key) in sources.items()
     ]
+
+
+def in_use(sales: Frames, fno: Frames) -> tuple[pl.Series, pl.Series]:
+    """What documents refer to.
+
+    Args:
+        sales: Frames of Sales.
+        fno: Frames of F&O.
+
+    Returns:
+        Numbers of customers and of products, each once.
+    """
+    customers, products = [pl.Series([], dtype=pl.String)], [pl.Series([], dtype=pl.String)]
+    owners = (("accounts", "accountid", "accountnumber"), ("contacts", "contactid", "msdynce_contactnumber"))
+    for entity in ("quotes", "salesorders", "invoices"):
+        if entity in sales:
+            ids = sales[entity]["_customerid_value"].drop_nulls().unique().implode()
+            customers += [sales[name].filter(pl.col(key).is_in(ids))[number] for name, key, number in owners]
+    for entity in HEADS:
+        if entity in sales:
+            ids = sales[entity]["_productid_value"].drop_nulls().unique().implode()
+            products.append(sales["products"].filter(pl.col("productid").is_in(ids))["productnumber"])
+    for frame in fno.values():
+        if "ProductNumber" in frame.columns and "LineCreationSequenceNumber" in frame.columns:
+            products.append(frame["ProductNumber"].unique())
+        named = ("RequestingCustomerAccountNumber", "OrderingCustomerAccountNumber", "InvoiceCustomerAccountNumber")
+        customers += [frame[name].unique() for name in named if name in frame.columns]
+    return pl.concat(customers).unique(maintain_order=True), pl.concat(products).unique(maintain_order=True)

@@ -7,38 +7,26 @@ parent is what is wanted; so no difference causes another.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import polars as pl
 
-from p2c_lib.sandbox.changes import FIELDS, Change
-from p2c_lib.sandbox.documents_truth import excluded_documents
+from p2c_lib.sandbox.changes import FIELDS
+from p2c_lib.sandbox.documents_drift import inject_documents
+from p2c_lib.sandbox.documents_truth import excluded_documents, in_use
 from p2c_lib.sandbox.draw import Draw
+from p2c_lib.sandbox.edits import TRUTH, Drift, Ends, change_fields, tidy
 
 __all__ = ["TRUTH", "excluded", "inject"]
 
-TRUTH = pl.Schema(dict.fromkeys(("task", "key", "field", "outcome", "before", "after"), pl.String))
 SHARE = 0.002  # of a task's rows, for each kind of difference
 LEAST = 2
-JUST_NOW = "2026-01-02T08:30:00Z"  # when Sales rows were edited that were not sent yet
 
 ACCOUNTS, CONTACTS, PRODUCTS = ("sales", "accounts"), ("sales", "contacts"), ("sales", "products")
 CUSTOMERS, PERSONS, GOODS = ("fno", "CustomersV2"), ("fno", "CDSContactPersons"), ("fno", "SellableReleasedProducts")
 ITEMS = ("sales", "productpricelevels")
-Place = tuple[str, str]
 
 IS_ACTIVE, OF_ACCOUNT = pl.col("msdynce_isactivecustomer"), pl.col("msdynce_iscompanyanaccount")
 FLOWS = {"contacts": ~IS_ACTIVE & OF_ACCOUNT, "contacts_to_customer": IS_ACTIVE}
-
-
-@dataclass(frozen=True)
-class Ends:
-    """Where a task reads and writes, and the key column of each side."""
-
-    source: Place
-    source_key: str
-    destination: Place
-    destination_key: str
 
 
 TASKS = {
@@ -60,103 +48,10 @@ def excluded(sales: Mapping[str, pl.DataFrame], fno: Mapping[str, pl.DataFrame])
     return tidy(pl.concat(parts).with_columns(field=None, before=None, after=None, outcome=pl.lit("excluded")))
 
 
-def tidy(truth: pl.DataFrame) -> pl.DataFrame:
-    truth = truth.select(TRUTH.names()).cast(TRUTH)
-    unique = truth.unique(["task", "key", "field", "outcome"], keep="first", maintain_order=True)
-    return unique.sort("task", "key", "field", "outcome", nulls_last=True)
-
-
-def _texts(values: pl.Series) -> pl.Series:
-    """Values as people write them, for the truth."""
-    text = values.cast(pl.String)
-    if values.dtype.is_decimal():
-        text = text.str.replace(r"(\.\d\d\d*?)0+$", "${1}")
-    return text
-
-
-class _Drift:
-    """The frames while differences are put in. Row numbers and values stay as they were until `frames_now`."""
-
-    def __init__(self, sales: dict[str, pl.DataFrame], fno: dict[str, pl.DataFrame], draw: Draw) -> None:
-        self.frames = {("sales", name): frame for name, frame in sales.items()}
-        self.frames |= {("fno", name): frame for name, frame in fno.items()}
-        self.draw = draw
-        self.gone: dict[Place, list[pl.Series]] = {}
-        self.added: dict[Place, list[pl.DataFrame]] = {}
-        self.truth: list[pl.DataFrame] = []
-        self.used: dict[Place, list[pl.Series]] = {}
-        self.edits: dict[tuple[Place, str], list[tuple[pl.Series, pl.Series]]] = {}
-
-    def values(self, place: Place, column: str, rows: pl.Series) -> pl.Series:
-        return self.frames[place][column].gather(rows)
-
-    def put(self, place: Place, column: str, rows: pl.Series, values: pl.Series | pl.Expr) -> None:
-        """Set a column of some rows; a changed Sales row was modified just now. Kept until `frames_now`."""
-        new = pl.select(values).to_series() if isinstance(values, pl.Expr) else values
-        if new.len() == 1 != rows.len():
-            new = new.new_from_index(0, rows.len())
-        dtype = self.frames[place].schema[column]
-        self.edits.setdefault((place, column), []).append((rows, new.cast(dtype)))
-        if column != "modifiedon" and "modifiedon" in self.frames[place].columns:
-            self.put(place, "modifiedon", rows, pl.lit(JUST_NOW).str.to_datetime(time_unit="us", time_zone="UTC"))
-
-    def settle(self, place: Place, column: str) -> None:
-        """Write the edits of a column into its frame, so that later rows are chosen by them."""
-        edits = self.edits.pop((place, column), [])
-        if edits:
-            rows, values = (pl.concat(list(part)) for part in zip(*edits, strict=True))
-            self.frames[place] = self.frames[place].with_columns(
-                self.frames[place][column].clone().scatter(rows, values)
-            )
-
-    def drop(self, place: Place, rows: pl.Series) -> None:
-        self.gone.setdefault(place, []).append(rows)
-        if place == PRODUCTS:
-            owners = self.values(PRODUCTS, "productid", rows)
-            items = self.frames[ITEMS].select(pl.arg_where(pl.col("_productid_value").is_in(owners.implode())))
-            self.drop(ITEMS, items.to_series())
-
-    def copy(self, place: Place, rows: pl.Series, **changed: pl.Series | pl.Expr) -> None:
-        """Add copies of rows, some columns changed."""
-        self.added.setdefault(place, []).append(self.frames[place][rows].with_columns(**changed))
-
-    def note(
-        self,
-        task: str,
-        keys: pl.Series,
-        outcome: str,
-        field: str | None = None,
-        before: pl.Series | None = None,
-        after: pl.Series | None = None,
-    ) -> None:
-        self.truth.append(
-            pl.select(
-                task=pl.lit(task),
-                key=keys.fill_null(""),
-                field=pl.lit(field, pl.String),
-                outcome=pl.lit(outcome),
-                before=pl.lit(None, pl.String) if before is None else _texts(before),
-                after=pl.lit(None, pl.String) if after is None else _texts(after),
-            )
-        )
-
-    def frames_now(self) -> tuple[dict[str, pl.DataFrame], dict[str, pl.DataFrame]]:
-        for place, column in list(self.edits):
-            self.settle(place, column)
-        whole: dict[str, dict[str, pl.DataFrame]] = {"sales": {}, "fno": {}}
-        for place in list(self.frames):
-            kept = self.frames.pop(place)
-            if place in self.gone:
-                gone = pl.concat([rows.cast(pl.UInt32) for rows in self.gone[place]])
-                kept = kept.filter(~pl.int_range(pl.len(), dtype=pl.UInt32).is_in(gone.implode()))
-            whole[place[0]][place[1]] = pl.concat([kept, *self.added.get(place, [])], rechunk=False)
-        return whole["sales"], whole["fno"]
-
-
 class _Pool:
     """Rows of a task that agree and are free to be changed, in random order; each is taken once."""
 
-    def __init__(self, drift: _Drift, task: str) -> None:
+    def __init__(self, drift: Drift, task: str, in_use: pl.Series) -> None:
         self.drift, self.task, self.ends = drift, task, TASKS[task]
         ends = self.ends
         left = drift.frames[ends.source].with_row_index("source_row")
@@ -165,7 +60,7 @@ class _Pool:
         right = drift.frames[ends.destination].with_row_index("destination_row")
         right = right.select("destination_row", key=ends.destination_key)
         pairs = left.join(right, on="key", how="inner", maintain_order="left")
-        pairs = pairs.filter(~pl.col("source_row").is_in(self._bound().implode()))
+        pairs = pairs.filter(~pl.col("source_row").is_in(self._bound().implode()) & ~pl.col("key").is_in(in_use.implode()))
         self.rows = pairs[pl.Series(drift.draw.rng.permutation(pairs.height))]
         self.n = max(LEAST, round(left.height * SHARE))
 
@@ -206,26 +101,30 @@ def inject(
         Both sides with the differences, and the truth: columns `TRUTH`, one row for each task, key, field and outcome.
         Small data may have too few fitting rows for some kinds.
     """
-    drift = _Drift(sales, fno, draw)
+    customers, products = in_use(sales, fno)
+    drift = Drift(sales, fno, draw)
     del sales, fno  # a frame is given up as soon as its changed copy is there
-    _orphans(drift)
+    _orphans(drift, customers)
     for task in TASKS:
-        pool = _Pool(drift, task)
+        pool = _Pool(drift, task, products if task == "products" else customers)
         _rows(drift, pool)
         _keys(drift, pool)
         if task in FLOWS:
             _filters(drift, pool)
         for change in FIELDS[task]:
-            _fields(drift, pool, change)
+            change_fields(drift, pool, change)
+    inject_documents(drift)
     both = drift.frames_now()
     truth = pl.concat([*drift.truth, excluded(*both)])
     return *both, tidy(truth)
 
 
-def _orphans(drift: _Drift) -> None:
+def _orphans(drift: Drift, in_use: pl.Series) -> None:
     """Companies that are missing at the destination, and with them their contacts: blocked, not missing."""
     people = drift.frames[CONTACTS].with_row_index("row").filter(FLOWS["contacts"])
     companies = drift.frames[ACCOUNTS].with_row_index("row")
+    bound = companies.filter(pl.col("accountnumber").is_in(in_use.implode()))["accountid"]
+    people = people.filter(~pl.col("_parentcustomerid_value").is_in(bound.implode()))
     children = people["_parentcustomerid_value"].unique(maintain_order=True)
     some = children.gather(
         drift.draw.rng.permutation(children.len())[: max(LEAST, round(companies.height * SHARE / 4))]
@@ -240,7 +139,7 @@ def _orphans(drift: _Drift) -> None:
         drift.used.setdefault(ends.source, []).append(rows["row"])
 
 
-def _rows(drift: _Drift, pool: _Pool) -> None:
+def _rows(drift: Drift, pool: _Pool) -> None:
     """Rows that one side has lost."""
     missing, extra = pool.take(pool.n), pool.take(pool.n)
     drift.drop(pool.ends.destination, missing["destination_row"])
@@ -249,7 +148,7 @@ def _rows(drift: _Drift, pool: _Pool) -> None:
     drift.note(pool.task, extra["key"], "extra", before=extra["key"])
 
 
-def _keys(drift: _Drift, pool: _Pool) -> None:
+def _keys(drift: Drift, pool: _Pool) -> None:
     """Keys that cannot be joined. What each system can store decides which faults it can have."""
     task, ends = pool.task, pool.ends
 
@@ -303,7 +202,7 @@ def _keys(drift: _Drift, pool: _Pool) -> None:
     drift.note(task, rows["key"], "blocked")
 
 
-def _filters(drift: _Drift, pool: _Pool) -> None:
+def _filters(drift: Drift, pool: _Pool) -> None:
     """Contacts whose route changed after they had been sent: left out now, their destination rows remain."""
     flag, company = "msdynce_isactivecustomer", "msdynce_iscompanyanaccount"
 
@@ -328,30 +227,3 @@ def _filters(drift: _Drift, pool: _Pool) -> None:
     drift.used.setdefault(CONTACTS, []).append(sold["source_row"])
 
 
-def _fields(drift: _Drift, pool: _Pool, change: Change) -> None:
-    """One kind of difference of fields, spread over the columns that it names."""
-    place = pool.ends.source if change.at_source else pool.ends.destination
-    number = "source_row" if change.at_source else "destination_row"
-    for turn, edit in enumerate(change.edits):
-        share = len(range(turn, pool.n, len(change.edits)))
-        condition = edit.where if edit.where is not None else pl.col(edit.column).is_not_null()
-        if not share:
-            continue
-        taken = pool.take(share, **{"source" if change.at_source else "destination": condition})
-        if taken.is_empty():
-            continue
-        rows = taken[number]
-        before = drift.values(place, edit.column, rows)
-        after = before.to_frame("old").with_columns(new=edit.new)["new"]
-        drift.put(place, edit.column, rows, after)
-        for field in edit.fields:
-            shown = [values.replace(edit.names) if edit.names else values for values in (before, after)]
-            drift.note(pool.task, taken["key"], change.outcome, field, *shown)
-        if edit.column == "lastname":
-            _rename(drift, rows, after)
-
-
-def _rename(drift: _Drift, rows: pl.Series, last: pl.Series) -> None:
-    """Full name as Sales builds it."""
-    first = drift.values(CONTACTS, "firstname", rows)
-    drift.put(CONTACTS, "fullname", rows, pl.concat_str(first, last, separator=" ", ignore_nulls=True))
