@@ -2,9 +2,9 @@
 
 Documented: a header comes before its lines, foreign numbers are accepted, a line's discount is split (``fno_amounts``),
 and totals are out of date after each change until the batch job ran (``orders_totals``); until then the total of a
-header is the one that was sent. Inferred: every default
-below, the texts of refusals, that a line keeps its whole discount when only its quantity changes, that an address on
-the header is not pushed to lines that are there, and which documents are closed to changes.
+header is the one that was sent. Inferred: every default below, the texts of refusals, that a line keeps its whole
+discount when only its quantity changes, that an address on the header is not pushed to lines that are there, and which
+documents are closed to changes.
 """
 
 from collections.abc import Mapping
@@ -23,17 +23,9 @@ from p2c_lib.sandbox.store import Transaction, decimal_text, now
 CUSTOMERS = "CustomersV2"
 EXTERNAL = ("OrderingCustomerIsExternallyMaintained", "InvoiceCustomerIsExternallyMaintained")
 
-
-_INHERITED = (
-    *(f"DeliveryAddress{part}" for part in ADDRESS),
-    *(
-        "DeliveryAddressName",
-        "DeliveryAddressDescription",
-        "DeliveryAddressLocationId",
-        "IsDeliveryAddressOrderSpecific",
-    ),
-    *("DeliveryModeCode", "CurrencyCode", "RequestedShippingDate", "RequestedReceiptDate"),
-)
+_PLACE = tuple(f"DeliveryAddress{part}" for part in ADDRESS)
+_PLACE_NAMES = ("DeliveryAddressName", "DeliveryAddressDescription", "IsDeliveryAddressOrderSpecific")
+_INHERITED = ("DeliveryModeCode", "CurrencyCode", "RequestedShippingDate", "RequestedReceiptDate")
 # What comes through these entities was made for P2C, so it says that it came from Sales.
 _MADE_BY_SALES = {
     "SalesOrderOriginType": "SalesOrderIntegration",
@@ -108,8 +100,9 @@ def _fill_line(t: Transaction, kind: Kind, row: dict[str, Any], given: Mapping[s
         table = t.table(kind.lines)
         last = sa.select(sa.func.max(table.c.LineCreationSequenceNumber)).where(*same(table, header_key(kind, row)))
         row["LineCreationSequenceNumber"] = (t.scalar(last) or 0) + 1
-    for name in _INHERITED:
-        if name in row and header.get(name) is not None and not (given.get(name)):
+    place = () if any(given.get(name) for name in _PLACE) else (*_PLACE, *_PLACE_NAMES)
+    for name in (*place, *_INHERITED):
+        if name in row and name in header and not given.get(name):
             row[name] = header[name]
     site = row["ShippingSiteId"] or header.get("DefaultShippingSiteId") or buyer.get("SiteId") or ""
     site = site or (_first(t, "OperationalSitesV2", "SiteId", dataAreaId=row["dataAreaId"]) if product else "")
@@ -134,9 +127,8 @@ def _fill_line(t: Transaction, kind: Kind, row: dict[str, Any], given: Mapping[s
         row["SalesPriceQuantity"] = "1"
     if kind is ORDER:
         row |= {"SalesOrderLineStatus": "Backorder", "SalesOrderNumberHeader": row[kind.number]}
-        row |= {
-            name: header[name] for name in (*EXTERNAL, "SalesOrderProcessingStatus", "SalesOrderOriginType") if header
-        }
+        shown = (*EXTERNAL, "SalesOrderProcessingStatus", "SalesOrderOriginType") if header else ()
+        row |= {name: header[name] for name in shown}
         return
     row["SalesQuotationStatus"] = header.get("SalesQuotationStatus", "Created")
     if "SalesQuotationLineCreationMethod" not in given:
