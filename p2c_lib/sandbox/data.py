@@ -10,7 +10,7 @@ import polars as pl
 
 from p2c_lib.errors import SandboxError
 from p2c_lib.sandbox import born, facts
-from p2c_lib.sandbox.documents import documents, masters
+from p2c_lib.sandbox.documents import documents, masters, with_tax_groups
 from p2c_lib.sandbox.draw import Draw
 from p2c_lib.sandbox.drift import TRUTH, excluded, inject
 from p2c_lib.sandbox.reference import fno_reference, sales_reference
@@ -93,8 +93,8 @@ def _agreeing(rows: Mapping[str, int], seed: int) -> tuple[dict[str, pl.DataFram
         "CDSContactPersons": as_fno(pl.concat([persons_of, own["CDSContactPersons"]], how="diagonal")),
         "SellableReleasedProducts": pl.concat([goods, own["SellableReleasedProducts"]]),
     }
-    persons_n = persons.height
-    buying = masters(sales, fno, persons_n)
+    buying = masters(sales, fno, persons.height)
+    fno["CustomersV2"] = with_tax_groups(fno["CustomersV2"], buying)
     sales_documents, fno_documents = documents(Draw(seed, "documents"), rows["orders"], buying)
     return sales | sales_documents, fno | fno_documents
 

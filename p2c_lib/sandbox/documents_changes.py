@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 
 import polars as pl
 
 from p2c_lib.sandbox.changes import OLD, Change, Edit, by_a_cent, cut, flips, other, plus, texts, written
 from p2c_lib.sandbox.documents_parts import PRICE_LISTS
-from p2c_lib.sandbox.draw import MONEY
 from p2c_lib.sandbox.reference import UNITS, guid
 
 __all__ = ["Known", "changes"]
@@ -106,9 +104,13 @@ def changes(task: str, known: Known) -> tuple[Change, ...]:
         Changes in order; each is spread over its columns.
     """
     return {
-        "quote_headers": lambda: _out_heads(known, "SalesQuotationName", "QuotationTotalAmount", "RequestingCustomerAccountNumber"),
+        "quote_headers": lambda: _out_heads(
+            known, "SalesQuotationName", "QuotationTotalAmount", "RequestingCustomerAccountNumber"
+        ),
         "quote_lines": lambda: _out_lines(known, "RequestedSalesQuantity"),
-        "order_headers_to_fno": lambda: _out_heads(known, "CustomersOrderReference", "OrderTotalAmount", "OrderingCustomerAccountNumber"),
+        "order_headers_to_fno": lambda: _out_heads(
+            known, "CustomersOrderReference", "OrderTotalAmount", "OrderingCustomerAccountNumber"
+        ),
         "order_lines_to_fno": lambda: _out_lines(known, "OrderedSalesQuantity"),
         "order_headers_to_sales": lambda: _back_heads(known),
         "order_lines_to_sales": lambda: _back_lines(known),
@@ -227,7 +229,9 @@ def _back_heads(known: Known) -> tuple[Change, ...]:
         by_a_cent(["totalamount", "totaltax", "freightamount"]),
         written(("description", "shipto_city", "name", "billto_line1")),
         cut(("description", "name", "shipto_line1")),
-        Change("unmapped", (Edit("InvoiceAddressCountryRegionId", pl.lit("BRA"), ("billto_country",)),), at_source=True),
+        Change(
+            "unmapped", (Edit("InvoiceAddressCountryRegionId", pl.lit("BRA"), ("billto_country",)),), at_source=True
+        ),
     )
 
 

@@ -6,161 +6,18 @@ gone is part of it: they are blocked, or left over, too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import polars as pl
 
 from p2c_lib.sandbox.documents_changes import Known, changes
-from p2c_lib.sandbox.documents_truth import ACTIVE, HEADS, line_key
+from p2c_lib.sandbox.documents_pools import BACK, BILLS, ONLY, OUT, QUOTES, Documents, Rows
+from p2c_lib.sandbox.documents_truth import HEADS, line_key
 from p2c_lib.sandbox.draw import MONEY
-from p2c_lib.sandbox.edits import Drift, Ends, Place, change_fields
+from p2c_lib.sandbox.edits import Drift, change_fields
 
 __all__ = ["inject_documents"]
 
-SHARE = 0.002  # of a flow's documents, for each kind of difference
-LEAST = 2
 GONE = 50  # added to the number of a line that was numbered anew
 NO = pl.lit("No")
-
-
-@dataclass(frozen=True)
-class Flow:
-    """One way of documents: a task of headers and one of lines, between the same four sets."""
-
-    heads: str
-    lines: str
-    sales: str
-    sales_lines: str
-    fno: str
-    fno_lines: str
-    number: str  # column of F&O
-    outbound: bool
-    mirror: str | None = None  # column of Sales lines with the number of the document
-
-    @property
-    def fno_ends(self) -> tuple[Place, Place]:
-        return ("fno", self.fno), ("fno", self.fno_lines)
-
-    @property
-    def sales_ends(self) -> tuple[Place, Place]:
-        return ("sales", self.sales), ("sales", self.sales_lines)
-
-
-ORDERS = ("salesorders", "salesorderdetails", "CDSSalesOrderHeaders", "CDSSalesOrderLines", "SalesOrderNumber")
-INVOICES = [f"ExternallyMaintainedCustomerSalesInvoice{part}" for part in ("Headers", "Lines")]
-QUOTES = Flow(
-    *("quote_headers", "quote_lines", "quotes", "quotedetails", "CDSSalesQuotationHeaders", "CDSSalesQuotationLines"),
-    number="SalesQuotationNumber",
-    outbound=True,
-)
-OUT = Flow("order_headers_to_fno", "order_lines_to_fno", *ORDERS, outbound=True, mirror="msdynce_ordernumber")
-BACK = Flow("order_headers_to_sales", "order_lines_to_sales", *ORDERS, outbound=False, mirror="msdynce_ordernumber")
-BILLS = Flow(
-    *("invoice_headers", "invoice_lines", "invoices", "invoicedetails", *INVOICES, "InvoiceNumber"),
-    outbound=False,
-    mirror="msdynce_invoicenumber",
-)
-ONLY = "msdynce_hasexternallymaintainedproductsonly"
-FLOWING = {  # of both sides, the latter also in scope
-    QUOTES: (
-        (pl.col("statecode") == 1) & pl.col(ONLY),
-        (pl.col("SalesQuotationHeaderCreationMethod") == "Dynamics365Sales") & (pl.col("SalesQuotationStatus") == "Created"),
-    ),
-    OUT: (
-        (pl.col("msdynce_processingstatus") == ACTIVE) & pl.col(ONLY) & ~pl.col("msdynce_ismaintainedexternally"),
-        pl.col("SalesOrderProcessingStatus") == "Active",
-    ),
-    BACK: (
-        pl.col("msdynce_ismaintainedexternally"),
-        (pl.col("SalesOrderProcessingStatus") != "Active") & (pl.col("AreTotalsUpdated") == "Yes"),
-    ),
-    BILLS: (pl.col("msdynce_invoicedate").is_not_null(), pl.lit(True)),
-}
-
-
-class _Documents:
-    """Documents of a flow that agree and are free to be changed, in random order; each is taken once.
-
-    ``heads`` and ``lines`` have ``doc`` (row of the header in Sales), ``key``, ``source_row``, ``destination_row``.
-    """
-
-    def __init__(self, drift: Drift, flow: Flow) -> None:
-        self.drift, self.flow = drift, flow
-        (sales, sales_lines), (fno, fno_lines) = flow.sales_ends, flow.fno_ends
-        lookup, _, self.id, self.sales_number = HEADS[flow.sales_lines]
-        ours, theirs = FLOWING[flow]
-        left = drift.frames[sales].with_row_index("doc").filter(ours)
-        left = left.select("doc", key=self.sales_number, id=self.id)
-        right = drift.frames[fno].with_row_index("fno_row").filter(theirs & (pl.col("dataAreaId") == "usmf"))
-        heads = left.join(right.select("fno_row", key=flow.number), on="key", how="inner", maintain_order="left")
-        heads = heads.with_columns(sales_row="doc")
-        self.sales_lines = (
-            drift.frames[sales_lines]
-            .with_row_index("sales_row")
-            .select("sales_row", "sequencenumber", id=lookup)
-            .join(heads.select("doc", "id", number="key"), on="id", how="inner", maintain_order="left")
-        )
-        self.fno_lines = (
-            drift.frames[fno_lines]
-            .with_row_index("fno_row")
-            .select("fno_row", sequencenumber="LineCreationSequenceNumber", number=flow.number)
-            .join(heads.select("doc", number="key"), on="number", how="inner", maintain_order="left")
-        )
-        lines = self.sales_lines.join(
-            self.fno_lines.drop("number"), on=["doc", "sequencenumber"], how="inner", maintain_order="left"
-        ).with_columns(key=line_key("number", "sequencenumber"))
-        sides = ("sales_row", "fno_row") if flow.outbound else ("fno_row", "sales_row")
-        names = {sides[0]: "source_row", sides[1]: "destination_row"}
-        self.sales_lines, self.fno_lines = (
-            frame.rename(names, strict=False) for frame in (self.sales_lines, self.fno_lines)
-        )
-        rng = drift.draw.rng
-        self.heads = heads.rename(names)[pl.Series(rng.permutation(heads.height))]
-        self.lines = lines.rename(names)[pl.Series(rng.permutation(lines.height))]
-        self.all_lines = self.lines
-        self.n = max(LEAST, round(heads.height * SHARE))
-        self.source, self.destination = (flow.sales_ends, flow.fno_ends) if flow.outbound else (flow.fno_ends, flow.sales_ends)
-
-    def use(self, docs: pl.Series) -> None:
-        """Give documents away."""
-        self.heads = self.heads.filter(~pl.col("doc").is_in(docs.implode()))
-        self.lines = self.lines.filter(~pl.col("doc").is_in(docs.implode()))
-
-    def lines_of(self, heads: pl.DataFrame) -> pl.DataFrame:
-        """The lines of documents that both systems have, ordered by key."""
-        return self.all_lines.filter(pl.col("doc").is_in(heads["doc"].implode())).sort("key")
-
-    def drop(self, heads: pl.DataFrame, place: tuple[Place, Place]) -> None:
-        """Take documents away from one system, with all their lines."""
-        is_sales = place[0][0] == "sales"
-        mine = "source_row" if is_sales == self.flow.outbound else "destination_row"
-        lines = self.sales_lines if is_sales else self.fno_lines
-        self.drift.drop(place[0], heads[mine])
-        self.drift.drop(place[1], lines.filter(pl.col("doc").is_in(heads["doc"].implode()))[mine])
-
-
-class _Rows:
-    """The headers, or the lines, of documents as a pool: of lines one a document is taken."""
-
-    def __init__(self, documents: _Documents, lines: bool) -> None:
-        flow, number = documents.flow, 1 if lines else 0
-        self.documents, self.is_lines, self.n = documents, lines, documents.n
-        self.task = flow.lines if lines else flow.heads
-        self.ends = Ends(documents.source[number], "", documents.destination[number], "")
-
-    def take(self, n: int, source: pl.Expr | None = None, destination: pl.Expr | None = None) -> pl.DataFrame:
-        rows = self.documents.lines if self.is_lines else self.documents.heads
-        fit = pl.repeat(True, rows.height, eager=True)
-        for place, number, condition in (
-            (self.ends.source, "source_row", source),
-            (self.ends.destination, "destination_row", destination),
-        ):
-            if condition is not None:
-                holds = self.documents.drift.frames[place].select(condition).to_series().fill_null(False)
-                fit = fit & holds.gather(rows[number])
-        taken = rows.filter(fit).unique("doc", keep="first", maintain_order=True).head(n)
-        self.documents.use(taken["doc"])
-        return taken
 
 
 def inject_documents(drift: Drift) -> None:
@@ -172,11 +29,11 @@ def inject_documents(drift: Drift) -> None:
     if ("sales", "quotes") not in drift.frames:
         return
     known = _known(drift)
-    bills = _Documents(drift, BILLS)
-    back = _Documents(drift, BACK)
+    bills = Documents(drift, BILLS)
+    back = Documents(drift, BACK)
     _lost_orders(drift, back, bills)
-    for documents in (_Documents(drift, QUOTES), _Documents(drift, OUT), back, bills):
-        heads, lines = _Rows(documents, lines=False), _Rows(documents, lines=True)
+    for documents in (Documents(drift, QUOTES), Documents(drift, OUT), back, bills):
+        heads, lines = Rows(documents, lines=False), Rows(documents, lines=True)
         # an order that was invoiced keeps its key: the invoice refers to it
         free = None
         if documents is back:
@@ -197,8 +54,10 @@ def inject_documents(drift: Drift) -> None:
 
 def _known(drift: Drift) -> Known:
     """Customers and products that one side lacks, and some rows that lookups can be turned to."""
-    truth = pl.concat([pl.DataFrame(schema=dict.fromkeys(("task", "key", "outcome"), pl.String))]
-                      + [part.select("task", "key", "outcome") for part in drift.truth])
+    truth = pl.concat(
+        [pl.DataFrame(schema=dict.fromkeys(("task", "key", "outcome"), pl.String))]
+        + [part.select("task", "key", "outcome") for part in drift.truth]
+    )
 
     def keys(task: str, outcome: str) -> pl.Series:
         return truth.filter(task=task, outcome=outcome)["key"].unique(maintain_order=True)
@@ -223,10 +82,10 @@ def _known(drift: Drift) -> Known:
     )
 
 
-def _lost_orders(drift: Drift, back: _Documents, bills: _Documents) -> None:
+def _lost_orders(drift: Drift, back: Documents, bills: Documents) -> None:
     """Orders that Sales lacks although they were invoiced: their invoices are blocked, and the lines of all of them."""
     order = drift.frames["fno", BILLS.fno]["SalesOrderNumber"]
-    heads = _Rows(back, lines=False)
+    heads = Rows(back, lines=False)
     lost = heads.take(back.n, source=pl.col("SalesOrderNumber").is_in(order.unique().implode()))
     invoices = bills.heads.filter(order.gather(bills.heads["source_row"]).is_in(lost["key"].implode()))
     bills.use(invoices["doc"])
@@ -236,7 +95,7 @@ def _lost_orders(drift: Drift, back: _Documents, bills: _Documents) -> None:
         drift.note(documents.flow.lines, documents.lines_of(rows)["key"], "blocked")
 
 
-def _existence(drift: Drift, pool: _Rows, free: pl.Expr | None) -> None:
+def _existence(drift: Drift, pool: Rows, free: pl.Expr | None) -> None:
     """Documents that one side has lost, with their lines."""
     documents, flow = pool.documents, pool.documents.flow
     missing, extra = pool.take(pool.n, source=free), pool.take(pool.n, source=free)
@@ -248,7 +107,7 @@ def _existence(drift: Drift, pool: _Rows, free: pl.Expr | None) -> None:
     drift.note(flow.lines, documents.lines_of(extra)["key"], "extra")
 
 
-def _single_lines(drift: Drift, pool: _Rows) -> None:
+def _single_lines(drift: Drift, pool: Rows) -> None:
     """Lines that one side has lost, that Sales has twice, under another number, or without one."""
     documents, flow = pool.documents, pool.documents.flow
     lost, orphans, moved = (pool.take(pool.n) for _ in range(3))
@@ -277,7 +136,7 @@ def _single_lines(drift: Drift, pool: _Rows) -> None:
         drift.note(pool.task, blank["key"], "missing", before=blank["key"])
 
 
-def _keys(drift: Drift, pool: _Rows, free: pl.Expr | None) -> None:
+def _keys(drift: Drift, pool: Rows, free: pl.Expr | None) -> None:
     """Documents that Sales has twice, or under a number with a blank behind it; invoices with a second voucher."""
     documents, flow = pool.documents, pool.documents.flow
     heads, lines = flow.sales_ends
@@ -287,9 +146,7 @@ def _keys(drift: Drift, pool: _Rows, free: pl.Expr | None) -> None:
     twice = pool.take(pool.n, source=free)
     ids = drift.draw.guids(twice.height)
     drift.copy(heads, twice[mine], **{documents.id: ids})
-    owned = documents.sales_lines.join(
-        twice.select("doc", new=ids), on="doc", how="inner", maintain_order="left"
-    )
+    owned = documents.sales_lines.join(twice.select("doc", new=ids), on="doc", how="inner", maintain_order="left")
     lookup = HEADS[flow.sales_lines][0]
     drift.copy(lines, owned[mine], **{lookup: owned["new"], detail: drift.draw.guids(owned.height)})
     drift.note(flow.heads, twice["key"], "blocked")
@@ -316,7 +173,7 @@ def _keys(drift: Drift, pool: _Rows, free: pl.Expr | None) -> None:
         drift.note(flow.lines, documents.lines_of(again)["key"], "blocked")
 
 
-def _parents(drift: Drift, heads: _Rows, lines: _Rows, free: pl.Expr | None, known: Known) -> None:
+def _parents(drift: Drift, heads: Rows, lines: Rows, free: pl.Expr | None, known: Known) -> None:
     """Documents whose customer, and lines whose product, the destination lacks: blocked, not missing."""
     documents, flow = heads.documents, heads.documents.flow
     (sales, sales_lines), (fno, fno_lines) = flow.sales_ends, flow.fno_ends
@@ -349,14 +206,14 @@ def _parents(drift: Drift, heads: _Rows, lines: _Rows, free: pl.Expr | None, kno
         drift.note(flow.lines, rows["key"], "blocked", after=other["number"])
 
 
-def _filters(drift: Drift, pool: _Rows) -> None:
+def _filters(drift: Drift, pool: Rows) -> None:
     """Documents that were sent and no longer flow: left out now, while their destination rows remain."""
     documents, flow = pool.documents, pool.documents.flow
     if flow is BILLS:
         return
     rows = pool.take(pool.n)
-    owned = documents.sales_lines if flow.outbound else documents.fno_lines
-    owned = owned.filter(pl.col("doc").is_in(rows["doc"].implode()))["source_row"]
+    lines_there = documents.sales_lines if flow.outbound else documents.fno_lines
+    owned = lines_there.filter(pl.col("doc").is_in(rows["doc"].implode()))["source_row"]
     heads, lines = documents.source
     if flow is QUOTES:  # lost
         for place, column, value, which in (
@@ -375,7 +232,7 @@ def _filters(drift: Drift, pool: _Rows) -> None:
     drift.note(flow.lines, documents.lines_of(rows)["key"], "extra")
 
 
-def _strange_currency(drift: Drift, pool: _Rows) -> None:
+def _strange_currency(drift: Drift, pool: Rows) -> None:
     """Invoices in a currency that no price list is mapped to."""
     rows = pool.take(pool.n)
     place, column = pool.ends.source, "CurrencyCode"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from p2c_lib.sandbox.documents_orders import sales_head, sales_line, tax_lines
+from p2c_lib.sandbox.documents_columns import sales_head, sales_line, tax_lines
 from p2c_lib.sandbox.documents_parts import in_money, noon, pieces, region_iso, totals
 from p2c_lib.sandbox.draw import Draw
 from p2c_lib.sandbox.traits import as_fno, numbers
@@ -30,16 +30,24 @@ def invoices(
         ``invoices`` and ``invoicedetails`` of Sales; headers and lines of F&O's invoices of customers from Sales.
     """
     billed = _posted(draw, heads.filter(pl.col("back") & pl.col("billed")))
-    # an invoice has lines up to the half of the order, the second one the others; header charges are on the first
+    # the first invoice has the first half of the lines and the header charges, the second one the other lines
     both = lines.join(billed.select("doc", "part", "parts", "invoice"), on="doc", how="inner", maintain_order="left")
     half = (pl.col("lines") + 1) // 2
     first = pl.col("seq") <= half
     both = both.filter(
         pl.when(pl.col("parts") == 1).then(pl.lit(True)).when(pl.col("part") == 1).then(first).otherwise(~first)
     )
-    billed = billed.drop("net_total", "tax_total", "count")
+    billed = billed.rename({"net_total": "order_net"}).drop("tax_total", "count")
     billed = billed.join(totals(both, "invoice"), on="invoice", how="inner", maintain_order="left")
-    charges = [pl.when(pl.col("part") == 1).then(name).otherwise(0).alias(name) for name in ("freight", "rebate", "head_tax")]
+    is_first = pl.col("part") == 1
+    charges = [pl.when(is_first).then(name).otherwise(0).alias(name) for name in ("freight", "head_tax")]
+    # the header discount is shared by amount; the second invoice takes what rounding left
+    other = pl.col("order_net") - pl.col("net_total")
+    mine, theirs = (
+        (2 * pl.col("rebate") * net + pl.col("order_net")) // (2 * pl.col("order_net"))
+        for net in (pl.col("net_total"), other)
+    )
+    charges.append(pl.when(is_first).then(mine).otherwise(pl.col("rebate") - theirs).alias("rebate"))
     billed = billed.with_columns(charges)
     billed = billed.with_columns(
         line_total=pl.col("net_total") + pl.col("head_tax"), all_tax=pl.col("tax_total") + pl.col("head_tax")

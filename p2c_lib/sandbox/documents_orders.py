@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from p2c_lib.sandbox.documents_columns import delivery, product, sales_head, sales_line, tax_lines, yes_no
 from p2c_lib.sandbox.documents_parts import (
-    PRICE_LISTS,
     Masters,
     in_money,
     line_facts,
@@ -15,14 +15,13 @@ from p2c_lib.sandbox.documents_parts import (
     references,
     region_iso,
     tax_of,
+    tax_rate,
     totals,
 )
-from p2c_lib.sandbox.draw import MONEY, Draw
-from p2c_lib.sandbox.fno_amounts import REGIONS
-from p2c_lib.sandbox.reference import guid
-from p2c_lib.sandbox.traits import as_fno, currency_ids, life, numbers
+from p2c_lib.sandbox.draw import Draw
+from p2c_lib.sandbox.traits import as_fno, life, numbers
 
-__all__ = ["fno_orders", "order_facts", "sales_head", "sales_line", "sales_orders", "tax_lines", "yes_no"]
+__all__ = ["fno_orders", "order_facts", "sales_orders"]
 
 DRAFT, ACTIVE = 647390011, 647390000
 PROCESSING = {
@@ -91,7 +90,13 @@ def order_facts(draw: Draw, n: int, masters: Masters) -> tuple[pl.DataFrame, pl.
         }
     )
     heads = stages[row].with_row_index("doc")
-    buyers = masters.parties[draw.integers(n, 0, masters.parties.height)]
+    # F&O puts no tax on what was sent: so Sales and F&O agree about a total before it comes back
+    untaxed = masters.parties.filter("exempt")
+    sent = pl.Series(heads["stage"].is_in(["sent", "pending"]))
+    sure, any_one = (parties[draw.integers(n, 0, parties.height)] for parties in (untaxed, masters.parties))
+    buyers = any_one.select(
+        pl.when(sent).then(sure[name]).otherwise(any_one[name]).alias(name) for name in any_one.columns
+    )
     for stage, company in (("stranger", "usmf"), ("german", "demf")):
         others = masters.foreign.filter(company=company)
         chosen = pl.Series(heads["stage"] == stage)
@@ -116,6 +121,7 @@ def order_facts(draw: Draw, n: int, masters: Masters) -> tuple[pl.DataFrame, pl.
         mixed=pl.col("stage").is_in(["mixed", "own"]),
         # the ISO code of a blank or odd country is what was sent for orders of Sales, F&O's own otherwise
         ship_iso=pl.when(born="sales").then("ship_iso").otherwise(pl.col("ship_iso").replace({"JA": "JP"})),
+        tax_rate=tax_rate(),
     )
     lines = line_facts(draw, heads, masters.goods, masters.own)
     heads = heads.join(totals(lines), on="doc", how="left", maintain_order="left")
@@ -124,60 +130,8 @@ def order_facts(draw: Draw, n: int, masters: Masters) -> tuple[pl.DataFrame, pl.
     heads = heads.with_columns(
         freight=pl.when("back").then(freight).otherwise(0),
         rebate=pl.when(pl.col("back") & rebate).then(pl.col("net_total") // 50).otherwise(0),
-        # what was only sent has no tax yet
-        tax_total=pl.when(pl.col("stage").is_in(["sent", "pending"])).then(0).otherwise("tax_total"),
     ).with_columns(head_tax=tax_of(pl.col("freight")))
-    lines = lines.join(heads.select("doc", "stage"), on="doc", how="left", maintain_order="left").with_columns(
-        tax=pl.when(pl.col("stage").is_in(["sent", "pending"])).then(0).otherwise("tax")
-    )
-    return heads, lines.drop("stage")
-
-
-def yes_no(flag: pl.Expr) -> pl.Expr:
-    """F&O's form of a flag."""
-    return pl.when(flag).then(pl.lit("Yes")).otherwise(pl.lit("No"))
-
-
-def sales_head(heads: pl.DataFrame) -> pl.DataFrame:
-    """What orders, quotes and invoices of Sales have in common: whose they are and in which currency."""
-    lists = {code: guid("pricelist", name) for code, name in PRICE_LISTS.items()}
-    account = pl.when(kind="account").then("id")
-    return heads.select(
-        _customerid_value="id",
-        _customerid_type="kind",
-        _accountid_value=account,
-        _contactid_value=pl.when(kind="contact").then("id"),
-        _transactioncurrencyid_value=currency_ids(heads["currency"]),
-        _pricelevelid_value=heads["currency"].replace_strict(lists, return_dtype=pl.String),
-        _ownerid_value="owner",
-        _owningbusinessunit_value="_owningbusinessunit_value",
-        createdon="createdon",
-        modifiedon="modifiedon",
-    )
-
-
-def sales_line(lines: pl.DataFrame, title: str) -> pl.DataFrame:
-    """What lines of orders, quotes and invoices of Sales have in common; `lines` as `pieces` gives them."""
-    return lines.select(
-        pl.coalesce("title", "written").alias(title),
-        _productid_value="product",
-        _uomid_value="uom",
-        productname="title",
-        productnumber="item",
-        productdescription="written",
-        isproductoverridden=pl.col("written").is_not_null(),
-        sequencenumber="seq",
-        lineitemnumber="seq",
-        quantity="quantity",
-        priceperunit="price",
-        baseamount="base",
-        manualdiscountamount="discount",
-        _transactioncurrencyid_value=currency_ids(lines["currency"]),
-        _ownerid_value="owner",
-        _owningbusinessunit_value="_owningbusinessunit_value",
-        createdon="createdon",
-        modifiedon="modifiedon",
-    )
+    return heads, lines
 
 
 def sales_orders(draw: Draw, heads: pl.DataFrame, lines: pl.DataFrame) -> dict[str, pl.DataFrame]:
@@ -203,7 +157,14 @@ def sales_orders(draw: Draw, heads: pl.DataFrame, lines: pl.DataFrame) -> dict[s
         .then(ACTIVE)
         .otherwise(DRAFT)
         .cast(pl.Int32),
-        statecode=pl.when(invoiced).then(4).when(stage="own").then(3).when(stage="dropped").then(2).otherwise(0).cast(pl.Int32),
+        statecode=pl.when(invoiced)
+        .then(4)
+        .when(stage="own")
+        .then(3)
+        .when(stage="dropped")
+        .then(2)
+        .otherwise(0)
+        .cast(pl.Int32),
         statuscode=pl.when(invoiced)
         .then(100003)
         .when(stage="own")
@@ -264,7 +225,7 @@ def sales_orders(draw: Draw, heads: pl.DataFrame, lines: pl.DataFrame) -> dict[s
         msdynce_ismisctax=pl.lit(False),
         msdynce_orderhasexternalmaintainedproductsonly=~pl.col("mixed"),
         msdynce_orderissubmitted=submitted,
-        msdynce_ordernumber=pl.when(submitted | back).then("order"),
+        msdynce_ordernumber="order",
         salesorderstatecode="statecode",
         **{
             f"shipto_{name}": pl.when(back).then(f"ship_{name}")
@@ -281,32 +242,6 @@ def sales_orders(draw: Draw, heads: pl.DataFrame, lines: pl.DataFrame) -> dict[s
         salesorderstatecode="state", msdynce_ordernumber="document", msdynce_orderhasexternalmaintainedproductsonly=True
     ).drop("state", "document")
     return {"salesorders": orders, "salesorderdetails": pl.concat([returned, extra], how="diagonal")}
-
-
-def tax_lines(draw: Draw, heads: pl.DataFrame, table: str, number: str) -> pl.DataFrame:
-    """The write-in lines Freight Tax of documents of Sales; ``head_tax`` is an amount, ``document`` the number."""
-    amount = pl.col("head_tax")
-    return heads.select(
-        draw.guids(heads.height).alias(f"{table}detailid"),
-        pl.lit("Freight Tax").alias(f"{table}detailname"),
-        pl.col(f"{table}id").alias(f"_{table}id_value"),
-        productdescription=pl.lit("Freight Tax"),
-        isproductoverridden=True,
-        ispriceoverridden=True,
-        quantity=pl.lit(1).cast(MONEY),
-        priceperunit=amount,
-        baseamount=amount,
-        extendedamount=amount,
-        msdynce_ismisctax=True,
-        msdynce_ismaintainedexternally=True,
-        _transactioncurrencyid_value=currency_ids(heads["currency"]),
-        _ownerid_value="owner",
-        _owningbusinessunit_value="_owningbusinessunit_value",
-        createdon="createdon",
-        modifiedon="modifiedon",
-        document=number,
-        state="statecode",
-    )
 
 
 def fno_orders(heads: pl.DataFrame, lines: pl.DataFrame) -> dict[str, pl.DataFrame]:
@@ -390,37 +325,3 @@ def fno_orders(heads: pl.DataFrame, lines: pl.DataFrame) -> dict[str, pl.DataFra
         **delivery(sent),
     )
     return {"CDSSalesOrderHeaders": as_fno(order), "CDSSalesOrderLines": as_fno(line)}
-
-
-def product() -> dict[str, pl.Expr]:
-    """What lines of quotations and orders of F&O say about the product and its price."""
-    return {
-        "ProductNumber": pl.col("item"),
-        "ProductName": pl.col("title"),
-        "LineDescription": pl.col("title"),
-        "SalesUnitSymbol": pl.col("symbol"),
-        "SalesPrice": pl.col("price"),
-        "SalesPriceQuantity": pl.lit(1).cast(MONEY),
-        "LineDiscountAmount": pl.col("per_unit"),
-        "FixedPriceCharges": pl.col("charge"),
-        "TotalDiscountAmount": pl.col("discount"),
-        "TotalTaxAmount": pl.col("tax"),
-        "LineAmount": pl.col("net"),
-        "CurrencyCode": pl.col("currency"),
-    }
-
-
-def delivery(sent: pl.Expr) -> dict[str, pl.Expr]:
-    """Delivery address of F&O's orders; those that P2C made have an address of their own, named after the order."""
-    return {
-        "IsDeliveryAddressOrderSpecific": yes_no(sent),
-        "DeliveryAddressName": pl.when(sent).then("reference"),
-        "DeliveryAddressDescription": pl.when(sent).then("reference"),
-        "DeliveryAddressStreet": pl.col("ship_line1"),
-        "DeliveryAddressStreetNumber": pl.col("line2"),
-        "DeliveryAddressCity": pl.col("ship_city"),
-        "DeliveryAddressStateId": pl.col("ship_stateorprovince"),
-        "DeliveryAddressZipCode": pl.col("ship_postalcode"),
-        "DeliveryAddressCountryRegionISOCode": pl.col("ship_iso"),
-        "DeliveryAddressCountryRegionId": pl.col("ship_iso").replace_strict(REGIONS, return_dtype=pl.String),
-    }

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from p2c_lib.sandbox import people
@@ -27,6 +28,7 @@ __all__ = [
     "references",
     "region_iso",
     "tax_of",
+    "tax_rate",
     "totals",
 ]
 
@@ -47,9 +49,11 @@ class Masters:
 
     Attributes:
         parties: Customers that both systems know: ``id``, ``kind``, ``number``, ``party``, ``currency``, ``owner``,
-            ship and bill addresses (``ship_line1``, ..., ``ship_country`` as Sales has it, ``ship_iso`` as F&O has it).
+            ship and bill addresses (``ship_line1``, ..., ``ship_country`` as Sales has it, ``ship_iso`` as F&O has it),
+            ``exempt`` (from tax).
         foreign: Customers born in F&O, of ``company`` usmf and demf; same columns, no ``id``.
-        goods: Products that both systems know: ``product``, ``item``, ``title``, ``uom``, ``symbol``, ``cents``, ``places``.
+        goods: Products that both systems know: ``product``, ``item``, ``title``, ``uom``, ``symbol``, ``cents``,
+            ``places``.
         own: Products of Sales alone; same columns.
     """
 
@@ -75,13 +79,14 @@ def masters(sales: dict[str, pl.DataFrame], fno: dict[str, pl.DataFrame], person
     few, some = round(accounts.height * USED), round(persons * USED)
     has_second = pl.col("address2_line1").is_not_null()
     organisations = accounts.head(few).hstack(_places(customers.head(few)))
+    shipped = {name: pl.when(has_second).then(f"address2_{name}").otherwise(f"address1_{name}") for name in PARTS}
     parts = [
         organisations.select(
             id="accountid",
             kind=pl.lit("account"),
             number="accountnumber",
             party="name",
-            **_addresses({name: pl.when(has_second).then(f"address2_{name}").otherwise(f"address1_{name}") for name in PARTS}),
+            **_addresses(shipped),
             ship_iso=_iso(pl.when(has_second).then("second_iso").otherwise("first_iso")),
             bill_region="region",
             currency="currency",
@@ -114,8 +119,9 @@ def masters(sales: dict[str, pl.DataFrame], fno: dict[str, pl.DataFrame], person
     known = sales["products"].filter("msdynce_ismaintainedexternally")
     own = sales["products"].filter(~pl.col("msdynce_ismaintainedexternally").fill_null(False))
     sellable = (pl.col("cents") > 0) & (pl.col("cents") < DEAREST) & (pl.col("statecode") == 0)
+    parties = pl.concat(parts).with_columns(exempt=pl.int_range(pl.len()) % 2 == 0)
     return Masters(
-        pl.concat(parts),
+        parties,
         foreign,
         _goods(known.head(round(known.height * USED_GOODS))).filter(sellable),
         _goods(own).filter(sellable),
@@ -175,7 +181,7 @@ def line_facts(draw: Draw, heads: pl.DataFrame, goods: pl.DataFrame, own: pl.Dat
 
     Args:
         draw: Stream to draw from.
-        heads: ``doc`` (0, 1, ...), ``currency``, ``ship_iso``, ``least`` (lines at least), ``mixed`` (whether the
+        heads: ``doc`` (0, 1, ...), ``currency``, ``tax_rate``, ``least`` (lines at least), ``mixed`` (whether the
             last line is no product of F&O).
         goods: Products to sell.
         own: Products of Sales alone.
@@ -197,7 +203,7 @@ def line_facts(draw: Draw, heads: pl.DataFrame, goods: pl.DataFrame, own: pl.Dat
             }
         )
     )
-    frame = frame.hstack(heads[doc].select("currency", "ship_iso", "mixed"))
+    frame = frame.hstack(heads[doc].select("currency", "tax_rate", "mixed"))
     last = pl.col("mixed") & (pl.col("seq") == pl.col("lines"))
     written = last & (draw.chance(m, 0.5) if own.height else pl.lit(True))
     swap = own[draw.integers(m, 0, own.height)] if own.height else frame.select(goods.columns)
@@ -222,8 +228,8 @@ def line_facts(draw: Draw, heads: pl.DataFrame, goods: pl.DataFrame, own: pl.Dat
     share = draw.integers(m, 1, 1500) * (draw.rng.random(m) < 0.35)
     discount = base * share // 10_000
     net = base - discount
-    tax_rate = frame["ship_iso"].replace_strict(TAX_RATES, default=0, return_dtype=pl.Int64).to_numpy()
-    return frame.drop("currency", "ship_iso", "mixed", "cents", "statecode", "places").with_columns(
+    tax_rate = frame["tax_rate"].to_numpy()
+    return frame.drop("currency", "tax_rate", "mixed", "cents", "statecode", "places").with_columns(
         quantity=pl.Series(quantity),
         price=pl.Series(price),
         base=pl.Series(base),
@@ -235,7 +241,7 @@ def line_facts(draw: Draw, heads: pl.DataFrame, goods: pl.DataFrame, own: pl.Dat
     )
 
 
-def _rounded(value: np.ndarray, by: int) -> np.ndarray:  # type: ignore[type-arg]
+def _rounded(value: npt.NDArray[np.int64], by: int) -> npt.NDArray[np.int64]:
     """Whole numbers divided, half up; nothing here is below zero."""
     return (2 * value + by) // (2 * by)
 
@@ -269,7 +275,13 @@ def region_iso(region: str) -> pl.Expr:
     return pl.col(region).replace_strict(ISO, return_dtype=pl.String)
 
 
+def tax_rate() -> pl.Expr:
+    """Percent of tax on a document, by the country/region of who pays; some customers pay none."""
+    rates = {region: TAX_RATES.get(iso, 0) for region, iso in ISO.items()}
+    by_region = pl.col("bill_region").replace_strict(rates, default=0, return_dtype=pl.Int64)
+    return pl.when(pl.col("exempt").fill_null(False)).then(0).otherwise(by_region)
+
+
 def tax_of(cents: pl.Expr) -> pl.Expr:
-    """Tax on an amount by the rate of the country of ``ship_iso``, in cents."""
-    rate = pl.col("ship_iso").replace_strict(TAX_RATES, default=0, return_dtype=pl.Int64)
-    return (2 * cents * rate + 100) // 200
+    """Tax on an amount by ``tax_rate``, in cents."""
+    return (2 * cents * pl.col("tax_rate") + 100) // 200

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from p2c_lib.sandbox.documents_orders import product, sales_head, sales_line, yes_no
+from p2c_lib.sandbox.documents_columns import product, sales_head, sales_line, yes_no
 from p2c_lib.sandbox.documents_parts import Masters, in_money, line_facts, noon, pieces, references, totals
 from p2c_lib.sandbox.draw import Draw
 from p2c_lib.sandbox.fno_amounts import REGIONS
@@ -50,7 +50,8 @@ def quotes(draw: Draw, n: int, masters: Masters) -> tuple[dict[str, pl.DataFrame
         }
     )
     heads = stages[draw.rng.choice(len(STAGES), n, p=shares / shares.sum())].with_row_index("doc")
-    heads = heads.hstack(masters.parties[draw.integers(n, 0, masters.parties.height)])
+    untaxed = masters.parties.filter("exempt")  # so that both systems agree about the totals
+    heads = heads.hstack(untaxed[draw.integers(n, 0, untaxed.height)])
     heads = heads.hstack(life(draw, n).drop("_ownerid_value"))
     number = numbers("QUO", draw, n)
     active = number.filter(heads["stage"] == "active")
@@ -62,10 +63,11 @@ def quotes(draw: Draw, n: int, masters: Masters) -> tuple[dict[str, pl.DataFrame
         reference=references(draw, n),
         line2=pl.when(draw.chance(n, 0.25)).then(draw.pick(["Building 4", "Tor 3", "c/o Müller", "Gate B"], n)),
         least=pl.lit(1),
+        tax_rate=pl.lit(0, pl.Int64),
         mixed=pl.col("stage").str.starts_with("mixed"),
         quoteid=draw.guids(n),
     )
-    lines = line_facts(draw, heads, masters.goods, masters.own).with_columns(tax=pl.lit(0, pl.Int64))
+    lines = line_facts(draw, heads, masters.goods, masters.own)
     heads = heads.join(totals(lines), on="doc", how="left", maintain_order="left")
     heads = in_money(heads, "net_total")
     columns = ["doc", "quote", "quoteid", "stage", "statecode", "status", "mixed", "currency", "owner", "line2"]

@@ -35,9 +35,8 @@ def numbered(sales: Frames, entity: str, *more: str) -> pl.DataFrame:
         The lines in their order.
     """
     lookup, heads, key, number = HEADS[entity]
-    head = sales[heads].select(
-        pl.col(key).alias(lookup), pl.col(number).alias("number"), *(pl.col(name).alias(f"head_{name}") for name in more)
-    )
+    added = (pl.col(name).alias(f"head_{name}") for name in more)
+    head = sales[heads].select(pl.col(key).alias(lookup), pl.col(number).alias("number"), *added)
     return sales[entity].join(head, on=lookup, how="left", maintain_order="left")
 
 

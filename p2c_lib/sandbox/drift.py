@@ -60,7 +60,9 @@ class _Pool:
         right = drift.frames[ends.destination].with_row_index("destination_row")
         right = right.select("destination_row", key=ends.destination_key)
         pairs = left.join(right, on="key", how="inner", maintain_order="left")
-        pairs = pairs.filter(~pl.col("source_row").is_in(self._bound().implode()) & ~pl.col("key").is_in(in_use.implode()))
+        pairs = pairs.filter(
+            ~pl.col("source_row").is_in(self._bound().implode()) & ~pl.col("key").is_in(in_use.implode())
+        )
         self.rows = pairs[pl.Series(drift.draw.rng.permutation(pairs.height))]
         self.n = max(LEAST, round(left.height * SHARE))
 
@@ -225,5 +227,3 @@ def _filters(drift: Drift, pool: _Pool) -> None:
     leave_out(sold, flag, True)
     drift.note("contacts_to_customer", sold["key"], "missing")
     drift.used.setdefault(CONTACTS, []).append(sold["source_row"])
-
-
