@@ -74,7 +74,7 @@ def run(
     notebooks: Notebooks = True,
     jobs: Annotated[int, typer.Option(min=1, help="Notebooks at once.")] = 2,
     timeout_s: Annotated[int, typer.Option(min=1, help="Longest time for one cell, seconds.")] = 3600,
-    lag_minutes: Annotated[int, typer.Option(min=0, help="How long a change may take to arrive.")] = 0,
+    lag_minutes: Annotated[int, typer.Option(min=0, max=1_000_000, help="How long a change may take to arrive.")] = 0,
     threshold: Threshold = None,
 ) -> None:
     """Compare tasks of both systems: outcomes, reasons, report. Nothing is written to either system."""
@@ -102,7 +102,7 @@ def run(
         progress=_tasks_bar(),
     )
     _print_outcomes(facts)
-    out_console.print(f"report: {folder / 'report.html'}", highlight=False)
+    out_console.print(f"report: {_near(folder / 'report.html')}", highlight=False)
     raise typer.Exit(facts["exit_code"])
 
 
@@ -146,7 +146,9 @@ def apply(
         )
     counts = applying.counts(done)
     out_console.print(", ".join(f"{name}: {count}" for name, count in counts.items()), highlight=False)
-    raise typer.Exit(1 if counts["conflicts"] or counts["failed"] else 0)
+    if counts["remaining"]:
+        err_console.print(f"{counts['remaining']} are not settled; go on with: p2c apply {folder} --yes", highlight=False)
+    raise typer.Exit(int(any(counts[name] for name in ("conflicts", "failed", "remaining"))))
 
 
 @app.command()
@@ -154,7 +156,7 @@ def report(folder: RunFolder) -> None:
     """Write a run's report anew from its files and print where it is."""
     from p2c_lib.report import write_report
 
-    out_console.print(write_report(folder), highlight=False)
+    out_console.print(_near(write_report(folder)), highlight=False)
 
 
 @app.command()
@@ -196,7 +198,7 @@ def demo() -> None:
     finally:
         lifecycle.stop(place)
     _print_outcomes(facts)
-    out_console.print(f"report: {folder / 'report.html'}", highlight=False)
+    out_console.print(f"report: {_near(folder / 'report.html')}", highlight=False)
     raise typer.Exit(2 if facts["exit_code"] == 2 else 0)
 
 
@@ -316,6 +318,12 @@ def sandbox_reset(
     with err_console.status("making data"):
         lifecycle.reset(folder or sandbox_dir(), size=size, seed=seed, drift=drift, empty=empty)
     out_console.print("data made anew")
+
+
+def _near(path: Path) -> Path:
+    """A path as one would type it here: relative where it lies below this folder."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _print_started(started: dict[str, Any]) -> None:
