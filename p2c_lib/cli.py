@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
-import time
 from datetime import timedelta
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -147,7 +147,9 @@ def apply(
     counts = applying.counts(done)
     out_console.print(", ".join(f"{name}: {count}" for name, count in counts.items()), highlight=False)
     if counts["remaining"]:
-        err_console.print(f"{counts['remaining']} are not settled; go on with: p2c apply {folder} --yes", highlight=False)
+        err_console.print(
+            f"{counts['remaining']} are not settled; go on with: p2c apply {folder} --yes", highlight=False
+        )
     raise typer.Exit(int(any(counts[name] for name in ("conflicts", "failed", "remaining"))))
 
 
@@ -189,7 +191,8 @@ def demo() -> None:
     place = home() / ".p2c" / "demo"
     lifecycle.stop(place)
     out_console.print("starting both services with a small data set that has differences in it ...")
-    _print_started(lifecycle.start(place, size="small", drift=True, detach=True))
+    started = lifecycle.start(place, size="small", drift=True, detach=True)
+    out_console.print(f"Sales {started['sales_url']}, F&O {started['fno_url']}", highlight=False)
     os.environ["P2C_SANDBOX_DIR"] = str(place.resolve())  # the notebooks load the profile again
     try:
         folder, facts = execution.run_tasks(
@@ -259,27 +262,27 @@ def sandbox_start(
     """Start both services; without --detach they run until Ctrl-C."""
     from p2c_lib.sandbox import lifecycle
 
-    with err_console.status("making data and starting both services"):
-        started = lifecycle.start(
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a supervisor's "stop" takes both services along
+    with err_console.status("making data and starting both services") as spinner:
+
+        def ready(started: dict[str, Any]) -> None:
+            spinner.stop()
+            for name in ("sales_url", "fno_url"):
+                out_console.print(f"{name}: {started[name]}", highlight=False)
+            if not detach:
+                out_console.print("Ctrl-C stops both")
+
+        lifecycle.start(
             folder or sandbox_dir(),
             size=size,
             seed=seed,
             drift=drift or None,
             empty=empty or None,
-            detach=True,
+            detach=detach,
             tls=tls,
             wrong=tuple(wrong or ()),
+            on_ready=ready,
         )
-    _print_started(started)
-    if not detach:
-        out_console.print("Ctrl-C stops both")
-        try:
-            while lifecycle.status(folder or sandbox_dir())["running"]:
-                time.sleep(1)
-        except KeyboardInterrupt:
-            pass
-        finally:
-            lifecycle.stop(folder or sandbox_dir())
 
 
 @sandbox_app.command("stop")
@@ -324,11 +327,6 @@ def _near(path: Path) -> Path:
     """A path as one would type it here: relative where it lies below this folder."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
-
-
-def _print_started(started: dict[str, Any]) -> None:
-    for name in ("sales_url", "fno_url"):
-        out_console.print(f"{name}: {started[name]}", highlight=False)
 
 
 def _overlays(profile: str) -> tuple[Path, ...]:
