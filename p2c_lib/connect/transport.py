@@ -226,7 +226,8 @@ class Sender:
                 SignInError, f"{text}; a fresh token was refused too: is this user known to {self._dialect.title}?"
             )
         if is_html:
-            raise fault(ServiceError, f"{what}: HTML instead of JSON: {said.message} [HTTP {status}]")
+            words = f"{what}: HTML instead of JSON: {said.message} [HTTP {status}]"
+            raise fault(ServiceError, f"{words}; {self._right_url()}")
         if status == 403:
             raise fault(PermissionDenied, f"{text}; grant that privilege to the signed-in user, or use another")
         if status == 404:
