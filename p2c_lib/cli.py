@@ -138,8 +138,9 @@ def apply(
         out_console.print("nothing was sent: give --yes to approve this plan and send it")
         raise typer.Exit(0)
     chosen = _profile_of(folder, profile)
-    write.approve(folder, by or _user())
     with open_clients(chosen) as clients, _bar("sending") as progress:
+        write.check_addresses(saved.head, clients, chosen.name)
+        write.approve(folder, by or _user())
         bar = progress.add_task("sending", total=None)
         done = applying.apply(
             folder, chosen, clients, progress=lambda sent, total: progress.update(bar, completed=sent, total=total)
