@@ -39,6 +39,8 @@ KEYS = [
     "(x)='1'",
     "a,b;c",
     "$filter eq 1",
+    "st*r",
+    "L" * 300,  # longer than any number of F&O: compared, never made
 ]
 
 Command = Callable[..., tuple[int, str, str]]
@@ -384,6 +386,21 @@ def test_a_run_that_did_not_come_to_its_end_has_no_report(p2c, pair, home):
     assert code == 2 and "did not come to its end; run again" in err
 
 
+def test_an_entity_without_rows_gives_an_empty_frame_and_a_run_in_step(tmp_path):
+    bare = Pair(tmp_path / "sb", empty=True)
+    try:
+        tasks = [find_task("accounts", TEMPLATES)]
+        folder, facts = execution.run_tasks(bare.profile(), tasks, tmp_path / "run", notebooks=False)
+        assert facts["exit_code"] == 0 and facts["tasks"][0]["source_rows"] == 0
+        assert "In step: 0 source rows" in (folder / "report.html").read_text("utf-8")
+        with bare.clients() as clients:
+            assert write.plan(folder, templates=TEMPLATES, clients=clients).rows.height == 0
+            write.approve(folder, "ann")
+            assert applying.apply(folder, bare.profile(), clients).sent == 0
+    finally:
+        lifecycle.stop(bare.folder)
+
+
 # data that means harm ---------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
@@ -411,9 +428,10 @@ def test_strange_keys_are_compared_planned_written_and_then_in_step(hostile):
     cells = outcomes.filter(pl.col("field").is_not_null())
     assert sorted(cells["key"]) == sorted(KEYS[1::2])
     with hostile.clients() as clients:
-        write.plan(run, templates=TEMPLATES, clients=clients)
+        made = write.plan(run, templates=TEMPLATES, clients=clients)
         write.approve(run, "ann")
         done = applying.apply(run, hostile.profile(), clients)
+    assert made.actions()["held"].null_count() == len(KEYS)
     assert (done.created, done.updated) == (len(KEYS[::2]), len(KEYS[1::2]))
     assert (done.failed, done.conflicts, done.remaining) == (0, 0, 0)
     again = folders.read_run(hostile.run("again", tasks=("accounts",)))
@@ -448,6 +466,22 @@ def test_ten_megabytes_and_scripts_in_a_row_reach_the_run_and_not_its_pages(host
         write.approve(tmp_path / "run", "ann")
         done = applying.apply(tmp_path / "run", hostile.profile(), clients)
     assert (done.conflicts, done.remaining) == (0, 0)
+
+
+def test_a_number_too_long_for_fno_is_held_back_and_no_other_row_is_made_of_it(hostile):
+    long = "N" * 21
+    rows = hostile.run("before", tasks=("accounts",)) / "tasks" / "accounts"
+    keys = pl.read_parquet(rows / "expected.parquet")["CustomerAccount"].sort()
+    old = keys.filter(keys.str.starts_with("ACC-"))[5]
+    hostile.change("sales", "accounts", {"accountnumber": old}, {"accountnumber": long})
+    run = hostile.run("long", tasks=("accounts",))
+    with hostile.clients() as clients:
+        made = write.plan(run, templates=TEMPLATES, clients=clients)
+        write.approve(run, "ann")
+        applying.apply(run, hostile.profile(), clients)
+        customers = pull(clients["fno"], "CustomersV2", ["CustomerAccount"])["CustomerAccount"]
+    assert "would be cut" in made.actions().filter(key=long)["held"].item()
+    assert customers.str.starts_with("NNNN").sum() == 0
 
 
 def test_hostile_data_is_shown_as_text_in_a_notebooks_tables():
