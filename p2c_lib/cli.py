@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
-import time
 from datetime import timedelta
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -74,7 +74,7 @@ def run(
     notebooks: Notebooks = True,
     jobs: Annotated[int, typer.Option(min=1, help="Notebooks at once.")] = 2,
     timeout_s: Annotated[int, typer.Option(min=1, help="Longest time for one cell, seconds.")] = 3600,
-    lag_minutes: Annotated[int, typer.Option(min=0, help="How long a change may take to arrive.")] = 0,
+    lag_minutes: Annotated[int, typer.Option(min=0, max=1_000_000, help="How long a change may take to arrive.")] = 0,
     threshold: Threshold = None,
 ) -> None:
     """Compare tasks of both systems: outcomes, reasons, report. Nothing is written to either system."""
@@ -102,7 +102,7 @@ def run(
         progress=_tasks_bar(),
     )
     _print_outcomes(facts)
-    out_console.print(f"report: {folder / 'report.html'}", highlight=False)
+    out_console.print(f"report: {_near(folder / 'report.html')}", highlight=False)
     raise typer.Exit(facts["exit_code"])
 
 
@@ -138,15 +138,20 @@ def apply(
         out_console.print("nothing was sent: give --yes to approve this plan and send it")
         raise typer.Exit(0)
     chosen = _profile_of(folder, profile)
-    write.approve(folder, by or _user())
     with open_clients(chosen) as clients, _bar("sending") as progress:
+        write.check_addresses(saved.head, clients, chosen.name)
+        write.approve(folder, by or _user())
         bar = progress.add_task("sending", total=None)
         done = applying.apply(
             folder, chosen, clients, progress=lambda sent, total: progress.update(bar, completed=sent, total=total)
         )
     counts = applying.counts(done)
     out_console.print(", ".join(f"{name}: {count}" for name, count in counts.items()), highlight=False)
-    raise typer.Exit(1 if counts["conflicts"] or counts["failed"] else 0)
+    if counts["remaining"]:
+        err_console.print(
+            f"{counts['remaining']} are not settled; go on with: p2c apply {folder} --yes", highlight=False
+        )
+    raise typer.Exit(int(any(counts[name] for name in ("conflicts", "failed", "remaining"))))
 
 
 @app.command()
@@ -154,7 +159,7 @@ def report(folder: RunFolder) -> None:
     """Write a run's report anew from its files and print where it is."""
     from p2c_lib.report import write_report
 
-    out_console.print(write_report(folder), highlight=False)
+    out_console.print(_near(write_report(folder)), highlight=False)
 
 
 @app.command()
@@ -187,7 +192,8 @@ def demo() -> None:
     place = home() / ".p2c" / "demo"
     lifecycle.stop(place)
     out_console.print("starting both services with a small data set that has differences in it ...")
-    _print_started(lifecycle.start(place, size="small", drift=True, detach=True))
+    started = lifecycle.start(place, size="small", drift=True, detach=True)
+    out_console.print(f"Sales {started['sales_url']}, F&O {started['fno_url']}", highlight=False)
     os.environ["P2C_SANDBOX_DIR"] = str(place.resolve())  # the notebooks load the profile again
     try:
         folder, facts = execution.run_tasks(
@@ -196,7 +202,7 @@ def demo() -> None:
     finally:
         lifecycle.stop(place)
     _print_outcomes(facts)
-    out_console.print(f"report: {folder / 'report.html'}", highlight=False)
+    out_console.print(f"report: {_near(folder / 'report.html')}", highlight=False)
     raise typer.Exit(2 if facts["exit_code"] == 2 else 0)
 
 
@@ -257,27 +263,27 @@ def sandbox_start(
     """Start both services; without --detach they run until Ctrl-C."""
     from p2c_lib.sandbox import lifecycle
 
-    with err_console.status("making data and starting both services"):
-        started = lifecycle.start(
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a supervisor's "stop" takes both services along
+    with err_console.status("making data and starting both services") as spinner:
+
+        def ready(started: dict[str, Any]) -> None:
+            spinner.stop()
+            for name in ("sales_url", "fno_url"):
+                out_console.print(f"{name}: {started[name]}", highlight=False)
+            if not detach:
+                out_console.print("Ctrl-C stops both")
+
+        lifecycle.start(
             folder or sandbox_dir(),
             size=size,
             seed=seed,
             drift=drift or None,
             empty=empty or None,
-            detach=True,
+            detach=detach,
             tls=tls,
             wrong=tuple(wrong or ()),
+            on_ready=ready,
         )
-    _print_started(started)
-    if not detach:
-        out_console.print("Ctrl-C stops both")
-        try:
-            while lifecycle.status(folder or sandbox_dir())["running"]:
-                time.sleep(1)
-        except KeyboardInterrupt:
-            pass
-        finally:
-            lifecycle.stop(folder or sandbox_dir())
 
 
 @sandbox_app.command("stop")
@@ -318,9 +324,10 @@ def sandbox_reset(
     out_console.print("data made anew")
 
 
-def _print_started(started: dict[str, Any]) -> None:
-    for name in ("sales_url", "fno_url"):
-        out_console.print(f"{name}: {started[name]}", highlight=False)
+def _near(path: Path) -> Path:
+    """A path as one would type it here: relative where it lies below this folder."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _overlays(profile: str) -> tuple[Path, ...]:

@@ -67,7 +67,7 @@ def build_docs(results: Sequence[SuiteResult], folder: Path) -> Path:
         raise ParameterError(f"build_docs: made with keep_result=False: {', '.join(bare)}")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".docs-", dir=folder) as scratch:
-        site = Path(scratch)
+        site = Path(scratch).absolute()  # Great Expectations takes no relative one
         _render(results, site)
         _take_offline(site)
         for name in _OURS:

@@ -34,6 +34,8 @@ UNMAPPED_COLUMNS = pl.Schema(
     }
 )
 
+_HEAD = ("run_id", "started", "profile", "company", "threshold", "tasks")
+
 
 def create(out: Path | None, profile: Profile, parameters: Mapping[str, Any]) -> Path:
     """Make a run's folder with the head of its ``run.json``; an earlier run's files in it are replaced.
@@ -44,16 +46,19 @@ def create(out: Path | None, profile: Profile, parameters: Mapping[str, Any]) ->
         parameters: What the run was asked for.
 
     Raises:
-        ParameterError: The folder holds something that is not a run.
+        ParameterError: The folder holds something that is not a run, or cannot be made.
     """
     started = datetime.now(UTC)
     run_id = f"{started:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
     folder = out or home() / "runs" / run_id
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / "run.json").exists()):
         raise ParameterError(f"{folder} is not empty and holds no run; name a new folder or one of an earlier run")
-    if (folder / "run.json").exists():
-        _clear(folder)
-    (folder / "tasks").mkdir(parents=True, exist_ok=True)
+    try:
+        if (folder / "run.json").exists():
+            _clear(folder)
+        (folder / "tasks").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ParameterError(f"{folder}: no run can be kept there: {error.strerror}; name another folder") from None
     head = {
         "run_id": run_id,
         "started": started.isoformat(timespec="seconds"),
@@ -133,12 +138,17 @@ def read_run(folder: Path) -> dict[str, Any]:
     """Read a run's ``run.json``.
 
     Raises:
-        ParameterError: The folder holds no run.
+        ParameterError: The folder holds no run, or its ``run.json`` is broken.
     """
     path = folder / "run.json"
     if not path.exists():
         raise ParameterError(f"{folder} holds no run (no run.json); give the folder that `p2c run` printed")
-    facts: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    try:
+        facts = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ParameterError(f"{path}: not JSON: {error}; run again") from None
+    if not isinstance(facts, dict) or not set(_HEAD) <= set(facts):
+        raise ParameterError(f"{path}: not the file of a run; it must hold {', '.join(_HEAD)}")
     return facts
 
 

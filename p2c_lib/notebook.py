@@ -24,13 +24,14 @@ from p2c_lib import charts, report, write
 from p2c_lib import folder as folders
 from p2c_lib import preflight as preflights
 from p2c_lib import run as runs
-from p2c_lib.config import Profile, load_profile
+from p2c_lib.config import FnoEndpoint, Profile, load_profile
 from p2c_lib.connect import Client
 from p2c_lib.diff import ROW_OUTCOMES
 from p2c_lib.errors import ParameterError
 from p2c_lib.model import Task, Template, all_tasks, describe, find_task, load_templates
 
 MODES = ("plan", "apply")
+LARGEST = 1_000_000
 
 
 def table(frame: pl.DataFrame, note: str = "") -> HTML:
@@ -92,8 +93,8 @@ def check_parameters(given: Mapping[str, Any], kinds: Mapping[str, type[str] | t
         kind = kinds[name]
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             problems.append(f"{name}={value!r} is {type(value).__name__}; it must be {kind.__name__}")
-        elif isinstance(value, int) and value < 0:
-            problems.append(f"{name}={value} is negative; it must be 0 or more")
+        elif isinstance(value, int) and not 0 <= value <= LARGEST:
+            problems.append(f"{name}={value} is out of range; it must be from 0 to {LARGEST:,}")
     if problems:
         raise ParameterError("; ".join(problems))
 
@@ -277,11 +278,20 @@ def start(
 
 
 def profile_for(profile: str, company: str) -> Profile:
-    """Load a profile, with another company when one is named."""
+    """Load a profile, with another company when one is named.
+
+    Raises:
+        ConfigError: The profile is wrong.
+        ParameterError: The company cannot be one.
+    """
     chosen = load_profile(profile or None)
-    if company:
-        chosen = chosen.model_copy(update={"fno": chosen.fno.model_copy(update={"company": company.lower()})})
-    return chosen
+    if not company:
+        return chosen
+    try:
+        fno = FnoEndpoint(url=chosen.fno.url, company=company)
+    except ValueError:
+        raise ParameterError(f"company='{company}' cannot be one; it has 1 to 4 letters, digits or _: usmf") from None
+    return chosen.model_copy(update={"fno": fno})
 
 
 class Overview:

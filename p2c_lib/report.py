@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from p2c_lib import charts
 from p2c_lib.diff import ROW_OUTCOMES
+from p2c_lib.errors import ParameterError
 from p2c_lib.explain import money_text
 from p2c_lib.folder import differing_rows, read_run
 
@@ -199,9 +200,11 @@ def write_report(folder: Path) -> Path:
     """Write ``report.html`` into a run's folder from what the run left there; nothing is pulled again.
 
     Raises:
-        ParameterError: The folder holds no run.
+        ParameterError: The folder holds no run, or one that did not come to its end.
     """
     run = read_run(folder)
+    if not (folder / "checks.json").exists():
+        raise ParameterError(f"{folder}: this run did not come to its end; run again")
     table = pl.read_parquet(folder / "outcomes.parquet")
     unmapped = pl.read_parquet(folder / "unmapped.parquet")
     checks = json.loads((folder / "checks.json").read_text("utf-8"))

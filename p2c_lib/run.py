@@ -16,9 +16,9 @@ import polars as pl
 
 from p2c_lib import mapping
 from p2c_lib.config import Profile
-from p2c_lib.connect import Client, Metadata, connect
+from p2c_lib.connect import Client, Metadata, connect, literal
 from p2c_lib.diff import FIELD_OUTCOMES, ROW_OUTCOMES, Outcomes, compare
-from p2c_lib.errors import P2CError, SchemaError
+from p2c_lib.errors import ConfigError, NotFound, P2CError, PermissionDenied, SchemaError
 from p2c_lib.explain import explain
 from p2c_lib.folder import UNMAPPED_COLUMNS, create, finish, save_failure, write_json
 from p2c_lib.model import Task, Template, check_against, with_lengths
@@ -85,10 +85,12 @@ def read_sides(
         also: Source columns to read beside those the task names.
 
     Raises:
+        ConfigError: F&O has no such company.
         SchemaError: The template names columns that a service does not have.
         ConnectError: A service could not be read.
     """
     began, clock = datetime.now(UTC), time.perf_counter()
+    check_company(clients["fno"])
     source_client, destination_client = clients[task.source.system], clients[task.destination.system]
     check_template(task, clients)
     note = progress or (lambda label, rows: None)
@@ -122,6 +124,25 @@ def read_sides(
     with ThreadPoolExecutor(3) as pool:
         source, found, parents = pool.submit(pull_source), pool.submit(pull_found), pool.submit(pull_parents)
         return Sides(source.result(), found.result(), parents.result(), began, time.perf_counter() - clock)
+
+
+def check_company(client: Client) -> None:
+    """Raise `ConfigError` for a company that F&O does not have: to a read it is one without rows, so all would differ.
+
+    Where the user sees no legal entities at all, the company is taken as it is.
+    """
+    if client.company is None or "company" in client.cache or "LegalEntities" not in client.metadata().entities:
+        return
+    asked = {"$select": "LegalEntityId"}
+    try:
+        wanted = f"LegalEntityId eq {literal(client.company, 'Edm.String')}"
+        if not client.get("LegalEntities", {**asked, "$filter": wanted})["value"]:
+            known = sorted(row["LegalEntityId"] for row in client.get("LegalEntities", asked)["value"])
+            if known:
+                raise ConfigError(f"F&O at {client.root} has no company '{client.company}'; known: {', '.join(known)}")
+    except (PermissionDenied, NotFound):
+        pass
+    client.cache["company"] = client.company
 
 
 def check_template(task: Task, clients: Mapping[str, Client]) -> None:

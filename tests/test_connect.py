@@ -263,7 +263,7 @@ def test_a_broken_second_page_is_read_again_from_the_same_link(broken):
 def test_a_read_that_breaks_the_service_is_told_after_a_few_tries_and_a_write_is_not_repeated():
     script = Script(error(500, "", "boom"))
     with client("sales", script) as sales:
-        with pytest.raises(ServiceError, match="boom.*the same 3 times"):
+        with pytest.raises(ServiceError, match=r"boom.*the same 3 times"):
             sales.get("accounts")
         assert len(script.requests) == 3
         with pytest.raises(ServiceError, match="boom"):

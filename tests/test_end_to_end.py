@@ -1,52 +1,16 @@
 """Both services over real HTTP: every injected difference is found, nothing else is, and a plan puts things in step."""
 
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import polars as pl
 import pytest
+from pair import JOINED, Pair
 
 from p2c_lib import apply as applying
 from p2c_lib import folder as folders
-from p2c_lib import run as runs
 from p2c_lib import write
-from p2c_lib.config import Profile
-from p2c_lib.connect import Client
-from p2c_lib.model import all_tasks, load_templates
+from p2c_lib.model import load_templates
 from p2c_lib.sandbox import lifecycle
-
-JOINED = ["task", "key", "field", "outcome"]
-TASKS = ["products", "accounts", "contacts", "contacts_to_customer"]
-CURABLE = ["different", "rounding", "representation", "truncated", "missing"]
-
-
-class Pair:
-    """A running sandbox and ways to compare it."""
-
-    def __init__(self, folder: Path, **how) -> None:
-        self.folder = folder
-        self.state = lifecycle.start(folder, detach=True, **how)
-
-    def profile(self) -> Profile:
-        urls = {"sales": {"url": self.state["sales_url"]}, "fno": {"url": self.state["fno_url"]}}
-        return Profile.model_validate({"name": "sandbox", **urls, "auth": {"kind": "sandbox"}})
-
-    def run(self, name: str, overlays: tuple[Path, ...] = ()) -> Path:
-        profile = self.profile().model_copy(update={"overlays": overlays})
-        folder = folders.create(self.folder / name, profile, {})
-        with runs.open_clients(profile) as clients:
-            for task in all_tasks(load_templates(overlays)):
-                sides = runs.read_sides(task, clients)
-                metadata = {system: client.metadata() for system, client in clients.items()}
-                runs.save(folder, task, sides, runs.compare_sides(task, sides, metadata))
-        folders.finish(folder, TASKS)
-        return folder
-
-    def clients(self) -> AbstractContextManager[dict[str, Client]]:
-        return runs.open_clients(self.profile())
-
-    def truth(self) -> pl.DataFrame:
-        return pl.read_parquet(self.folder / "truth.parquet").select(JOINED).unique()
 
 
 @pytest.fixture

@@ -101,6 +101,15 @@ def test_a_create_that_cannot_be_whole_is_held_back_whole(world, tmp_path, chang
     assert BOX  # the unit that stands in the other group
 
 
+def test_a_row_whose_number_fno_would_cut_is_held_back(world, tmp_path):
+    world.account("A" * 20)
+    world.account("A" * 21)
+    made = planned(world, tmp_path, "accounts")
+    assert made.rows.filter(pl.col("key") == "A" * 20)["held"].null_count() > 0
+    held = made.rows.filter(pl.col("key") == "A" * 21)["held"]
+    assert held.null_count() == 0 and "21 characters, the number CustomerAccount holds 20 and would be cut" in held[0]
+
+
 def test_a_name_that_two_rows_have_is_held_back(world, tmp_path):
     world.sales.add("transactioncurrencies", isocurrencycode=" usd ")
     world.item("P1")

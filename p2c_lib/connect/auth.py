@@ -21,6 +21,21 @@ __all__ = ["Token", "TokenCache", "source_for"]
 EARLY_S = 300.0
 """A token is renewed this long before its end (sooner for tokens that live less than half an hour)."""
 
+UNTRUSTED = "name the PEM file of the authority that vouches for this certificate: ca_file of the profile"
+"""What to do about a server's certificate that is not trusted."""
+
+
+def is_untrusted(error: httpx.HTTPError) -> bool:
+    """Tell whether a connection failed because the server's certificate is not trusted.
+
+    Args:
+        error: As httpx raises it; all it keeps of the cause is its text.
+
+    Returns:
+        True when that was it.
+    """
+    return "CERTIFICATE_VERIFY_FAILED" in str(error)
+
 
 @dataclass(frozen=True)
 class Token:
@@ -128,9 +143,9 @@ class _Sandbox:
         try:
             response = await http.post(self._url)
         except httpx.HTTPError as error:
-            raise SignInError(
-                f"no token from the sandbox ({type(error).__name__}); is it running? p2c sandbox status"
-            ) from None
+            reason = f"{type(error).__name__}{f': {error}' if str(error) else ''}"
+            hint = UNTRUSTED if is_untrusted(error) else "is it running? p2c sandbox status"
+            raise SignInError(f"no token from the sandbox at {self._url}: {reason}; {hint}") from None
         if response.status_code != 200:
             raise SignInError(f"no token from the sandbox: HTTP {response.status_code}", status=response.status_code)
         try:

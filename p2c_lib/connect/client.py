@@ -89,7 +89,10 @@ class Client(Session):
                     "GET", "$metadata", what="reading $metadata", headers={"Accept": "application/xml"}
                 )
                 enrich = self._definitions if self.system == "sales" else None
-                self._metadata = parse_csdl(response.content, self.system, enrich)
+                try:
+                    self._metadata = parse_csdl(response.content, self.system, enrich)
+                except ServiceError as error:
+                    raise ServiceError(f"{error}; is {self.root} the root of {self.dialect.title}?") from None
             return self._metadata
 
     def entity(self, name: str) -> Entity:

@@ -177,7 +177,7 @@ def parse_csdl(body: bytes, system: str, enrich: Enrich | None = None) -> Metada
         raise ServiceError(f"{system}: $metadata is not XML: {error}") from None
     document = _Document(root)
     if not document.sets:
-        raise ServiceError(f"{system}: $metadata declares no entity sets; is the URL that of the OData service?")
+        raise ServiceError(f"{system}: $metadata declares no entity sets")
     return Metadata(system, _Entities(document, enrich))
 
 

@@ -18,7 +18,7 @@ import httpx
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_before_delay
 
 from p2c_lib.config import Limits
-from p2c_lib.connect.auth import TokenCache
+from p2c_lib.connect.auth import UNTRUSTED, TokenCache, is_untrusted
 from p2c_lib.connect.dialects import Dialect, Problem
 from p2c_lib.errors import (
     Conflict,
@@ -226,7 +226,8 @@ class Sender:
                 SignInError, f"{text}; a fresh token was refused too: is this user known to {self._dialect.title}?"
             )
         if is_html:
-            raise fault(ServiceError, f"{what}: HTML instead of JSON: {said.message} [HTTP {status}]")
+            words = f"{what}: HTML instead of JSON: {said.message} [HTTP {status}]"
+            raise fault(ServiceError, f"{words}; {self._right_url()}")
         if status == 403:
             raise fault(PermissionDenied, f"{text}; grant that privilege to the signed-in user, or use another")
         if status == 404:
@@ -238,9 +239,8 @@ class Sender:
 
     def _unreached(self, error: httpx.TransportError, path: str) -> ConnectError:
         reason = str(error) or type(error).__name__
-        return ConnectError(
-            f"{self._dialect.title}: cannot reach {self._root}: {reason}; {self._right_url()}", url=path
-        )
+        hint = UNTRUSTED if is_untrusted(error) else self._right_url()
+        return ConnectError(f"{self._dialect.title}: cannot reach {self._root}: {reason}; {hint}", url=path)
 
     def _right_url(self) -> str:
         example = "https://<org>.crm4.dynamics.com" if self._dialect.system == "sales" else "https://<env>.dynamics.com"

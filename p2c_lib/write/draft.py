@@ -252,6 +252,12 @@ class Draft:
                 "{} characters, {} holds {}; shorten it or declare truncate", length, pl.lit(name), pl.lit(known)
             )
             return [(length > known, why, True)]
+        if name in self.task.key or field.source in self.task.key.values():
+            # Cut, it would be the number of another row.
+            why = pl.format(
+                "{} characters, the number {} holds {} and would be cut", length, pl.lit(name), pl.lit(known)
+            )
+            return [(pl.col("action").eq("create") & (length > known), why, True)]
         # X++ cuts without a word; sending again what it has cut before changes nothing.
         cut = (length > known) & (pl.col("before") == after.str.head(known))
         return [(cut, f"{name} holds {known} characters and cuts what is longer; declare truncate", False)]

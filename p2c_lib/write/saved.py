@@ -195,19 +195,25 @@ def read_plan(run_dir: Path) -> Plan:
         The plan as it was saved.
 
     Raises:
-        PlanError: There is none, or its content does not fit its hash.
+        PlanError: There is none, it is broken, or its content does not fit its hash.
     """
     folder = run_dir / "plan"
+    again = "compare again in a new run, and plan that one"
     try:
         document = json.loads((folder / "plan.json").read_text("utf-8"))
         rows = pl.read_parquet(folder / "plan.parquet")
+        head = {name: document.get(name) for name in HEAD}
+        left_out = pl.DataFrame(document["left_out"], schema=LEFT_OUT)
+        made = Plan(folder, rows, head, document["hash"], document["created"], document["approved"], left_out)
+        is_same = rows.schema == PLAN_COLUMNS and _hash(head, rows) == made.hash
     except FileNotFoundError:
-        raise PlanError(f"{run_dir} holds no plan; make one first") from None
-    head = {name: document.get(name) for name in HEAD}
-    left_out = pl.DataFrame(document["left_out"], schema=LEFT_OUT)
-    if rows.schema != PLAN_COLUMNS or _hash(head, rows) != document["hash"]:
-        raise PlanError(f"{folder}: the plan was changed after it was made; make it again")
-    return Plan(folder, rows, head, document["hash"], document["created"], document["approved"], left_out)
+        raise PlanError(f"{run_dir} holds no plan; make one first: p2c plan {run_dir}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, pl.exceptions.PolarsError) as error:
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        raise PlanError(f"{folder}: the plan is broken ({reason}); {again}") from None
+    if not is_same:
+        raise PlanError(f"{folder}: the plan was changed after it was made; {again}")
+    return made
 
 
 def approve(run_dir: Path, by: str) -> Plan:

@@ -1,0 +1,83 @@
+"""A running sandbox of both services, and ways to compare what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import polars as pl
+
+from p2c_lib import folder as folders
+from p2c_lib import run as runs
+from p2c_lib.config import Profile
+from p2c_lib.connect import Client
+from p2c_lib.model import all_tasks, load_templates
+from p2c_lib.sandbox import lifecycle
+
+JOINED = ["task", "key", "field", "outcome"]
+TASKS = ["products", "accounts", "contacts", "contacts_to_customer"]
+
+
+class Pair:
+    """A running sandbox and ways to compare it."""
+
+    def __init__(self, folder: Path, *, push: Mapping[str, float] | None = None, **how: Any) -> None:
+        self.folder = folder
+        self.limits = dict(push or {})  # of the profile
+        self.state = lifecycle.start(folder, detach=True, **how)
+
+    def profile(self, **changes: Any) -> Profile:
+        urls = {"sales": {"url": self.state["sales_url"]}, "fno": {"url": self.state["fno_url"]}}
+        plain = {"name": "sandbox", **urls, "auth": {"kind": "sandbox"}, "limits": self.limits}
+        if "ca_file" in self.state:
+            plain["ca_file"] = self.state["ca_file"]
+        return Profile.model_validate({**plain, **changes})
+
+    def run(self, name: str, overlays: tuple[Path, ...] = (), tasks: Sequence[str] = TASKS) -> Path:
+        profile = self.profile().model_copy(update={"overlays": overlays})
+        folder = folders.create(self.folder / name, profile, {})
+        with runs.open_clients(profile) as clients:
+            for task in [task for task in all_tasks(load_templates(overlays)) if task.name in tasks]:
+                sides = runs.read_sides(task, clients)
+                metadata = {system: client.metadata() for system, client in clients.items()}
+                runs.save(folder, task, sides, runs.compare_sides(task, sides, metadata))
+        folders.finish(folder, tasks)
+        return folder
+
+    def clients(self, **changes: Any) -> AbstractContextManager[dict[str, Client]]:
+        return runs.open_clients(self.profile(**changes))
+
+    def truth(self) -> pl.DataFrame:
+        return pl.read_parquet(self.folder / "truth.parquet").select(JOINED).unique()
+
+    # --- behind the services' backs -------------------------------------------------------------------------------
+
+    def ask(self, system: str, method: str, path: str, body: Any = None) -> Any:
+        """Call one of the sandbox's own routes."""
+        verify: Any = True
+        if "ca_file" in self.state:
+            import ssl
+
+            verify = ssl.create_default_context(cafile=self.state["ca_file"])
+        with httpx.Client(trust_env=False, timeout=60, verify=verify) as http:
+            answer = http.request(method, f"{self.state[f'{system}_url']}/sandbox/{path}", json=body)
+            answer.raise_for_status()
+            return answer.json()
+
+    def faults(self, *rules: dict[str, Any]) -> None:
+        """Switch these faults on at both services, and all others off."""
+        for system in ("sales", "fno"):
+            self.ask(system, "DELETE", "faults")
+            if rules:
+                self.ask(system, "POST", "faults", list(rules))
+
+    def fired(self) -> int:
+        """How often the faults struck since they were switched on."""
+        return sum(rule["fired"] for system in ("sales", "fno") for rule in self.ask(system, "GET", "faults")["rules"])
+
+    def change(self, system: str, entity: str, key: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
+        """Change a row."""
+        self.ask(system, "POST", "rows", {"entity": entity, "key": dict(key), "changes": dict(changes)})
