@@ -201,7 +201,7 @@ def test_a_split_discount_comes_back_to_the_last_digit(discount: Decimal, quanti
         ("DEU", "", "0.19"),
         ("de", "", "0.19"),
         ("JA", "", "0.1"),
-        ("USA", "", "0.065"),
+        ("USA", "", "0.08"),
         ("DEU", "exempt", "0"),
         ("XYZ", "", "0"),
         ("", "", "0"),

@@ -11,8 +11,8 @@ from typing import Any
 
 CENT = Decimal("0.01")
 EXACT = Context(prec=60)
-# Percent by country/region of the invoice address; one that is not here has no tax.
-TAX_RATES = {"USA": "6.5", "DEU": "19", "FRA": "20", "GBR": "20", "JPN": "10", "IND": "18", "AUS": "10", "CAN": "5"}
+# Percent by ISO code of the invoice address's country; one that is not here has no tax.
+TAX_RATES = {"US": 8, "DE": 19, "FR": 20, "GB": 20, "JP": 10, "JA": 10, "IN": 18, "AU": 10, "CA": 5}
 EXEMPT = "EXEMPT"  # sales tax group of customers that pay none
 # JA is what the templates write for Japan.
 REGIONS = {"US": "USA", "DE": "DEU", "FR": "FRA", "GB": "GBR", "JP": "JPN", "JA": "JPN", "IN": "IND", "AU": "AUS",
@@ -95,7 +95,8 @@ def tax_rate(region: str, tax_group: str = "") -> Decimal:
     code = region.strip().upper()
     if tax_group.upper() == EXEMPT:
         return Decimal(0)
-    return Decimal(TAX_RATES.get(REGIONS.get(code, code), "0")) / 100
+    iso = next((iso for iso, long in REGIONS.items() if long == code), code)
+    return Decimal(TAX_RATES.get(iso, 0)) / 100
 
 
 def tax_on(amount: Decimal, rate: Decimal) -> Decimal:
