@@ -1,7 +1,8 @@
 """A run's folder: its files written, put together and read again.
 
-It holds ``run.json`` (who, when, counts), ``outcomes.parquet`` (everything not matched), ``unmapped.parquet``,
-``checks.json`` and, for each task, ``tasks/<task>/`` with the frames that a plan is made from.
+It holds ``run.json`` (who, when, counts), ``outcomes.parquet`` (everything not matched), ``blocked.parquet`` (what
+holds rows up, each cause once), ``unmapped.parquet``, ``checks.json`` and, for each task, ``tasks/<task>/`` with the
+frames that a plan is made from.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 import polars as pl
 
+from p2c_lib.chains import WAIT_COLUMNS, chains
 from p2c_lib.config import Profile, home
 from p2c_lib.errors import P2CError, ParameterError
 from p2c_lib.explain import OUTCOME_COLUMNS
@@ -81,7 +83,7 @@ def _clear(folder: Path) -> None:
         (folder / "plan").rename(folder / f"plan-{earlier}")
     for name in ("tasks", "docs", "notebooks"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("outcomes.parquet", "unmapped.parquet", "checks.json", "report.html"):
+    for name in ("outcomes.parquet", "unmapped.parquet", "blocked.parquet", "checks.json", "report.html"):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -93,9 +95,10 @@ def save_failure(folder: Path, task: str, error: P2CError) -> None:
 
 
 def finish(folder: Path, tasks: Sequence[str]) -> dict[str, Any]:
-    """Put the results of the tasks together into the four files of the run's folder; give ``run.json``."""
+    """Put the results of the tasks together into the five files of the run's folder; give ``run.json``."""
     run = read_run(folder)
     outcomes, unmapped, checks, facts = [OUTCOME_COLUMNS.to_frame()], [UNMAPPED_COLUMNS.to_frame()], [], []
+    waits = [WAIT_COLUMNS.to_frame()]
     for task in tasks:
         place = folder / "tasks" / task
         if not (place / "summary.json").exists():
@@ -105,10 +108,12 @@ def finish(folder: Path, tasks: Sequence[str]) -> dict[str, Any]:
         if (place / "outcomes.parquet").exists():
             outcomes.append(pl.read_parquet(place / "outcomes.parquet"))
             unmapped.append(pl.read_parquet(place / "unmapped.parquet"))
+            waits.append(pl.read_parquet(place / "waits.parquet"))
         if (place / "checks.json").exists():
             checks.extend(json.loads((place / "checks.json").read_text("utf-8")))
     pl.concat(outcomes).write_parquet(folder / "outcomes.parquet")
     pl.concat(unmapped).write_parquet(folder / "unmapped.parquet")
+    chains(pl.concat(waits), pl.concat(outcomes)).write_parquet(folder / "blocked.parquet")
     write_json(folder / "checks.json", checks)
     finished = datetime.now(UTC)
     run |= {

@@ -218,8 +218,9 @@ def _expression(field: FieldMap, task: Task, source: pl.DataFrame, destination: 
     else:
         changed, have = _transformed(field, source.schema, where)
         value, blank = _cast(changed, have, want, where), field.value
-    if blank is None and column is not None and not column.nullable and want.is_numeric():
-        blank = "0"  # F&O's numbers are never null: what is not sent is 0 there
+    is_number = column is not None and not column.nullable and want.is_numeric()
+    if blank is None and is_number and field.destination not in task.key:
+        blank = "0"  # F&O's numbers are never null: what is not sent is 0 there; but a blank key is no key
     if blank is not None:
         constant = _constant(blank, edm_type, want, where)
         empty = pl.all_horizontal([_is_blank(name, source) for name in field.sources])

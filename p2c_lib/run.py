@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 
 from p2c_lib import mapping
+from p2c_lib.chains import waits
 from p2c_lib.config import Profile
 from p2c_lib.connect import Client, Metadata, connect, literal
 from p2c_lib.diff import FIELD_OUTCOMES, ROW_OUTCOMES, Outcomes, compare
@@ -246,7 +247,7 @@ def save(folder: Path, task: Task, sides: Sides, compared: Compared) -> dict[str
         "found": found.with_columns(compared.found.get_columns()),
         "rows": compared.outcomes.rows,
         "cells": compared.outcomes.cells,
-        "waits": compared.outcomes.waits,
+        "waits": waits(compared.outcomes, task),
         "outcomes": compared.table,
         "unmapped": compared.unmapped,
     }

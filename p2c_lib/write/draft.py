@@ -70,7 +70,9 @@ class Draft:
     def _offers(self) -> pl.DataFrame:
         """Rows all of whose missing parents this plan makes: ``source_row``, ``after_order``, ``parent_held``."""
         waits = pl.read_parquet(self.place / "waits.parquet")
-        waits = waits.with_columns(value=pl.col("value").str.strip_chars().str.to_lowercase())
+        waits = waits.unique(["source_row", "field"], maintain_order=True).select(
+            "source_row", "field", value=pl.col("value").str.strip_chars().str.to_lowercase()
+        )
         offers = []
         for field in self.task.fields:
             for parent in field.parent:
