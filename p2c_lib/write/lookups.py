@@ -13,7 +13,14 @@ from p2c_lib.pull import lookup_path, pull
 
 __all__ = ["Resolved", "resolve"]
 
-_GROUP_OF_UNIT, _GROUP_OF_PRODUCT = "_uomscheduleid_value", "_defaultuomscheduleid_value"
+_AGREE = (
+    ("uoms", "_uomscheduleid_value", "uomschedules", "id"),
+    ("uoms", "_uomscheduleid_value", "products", "_defaultuomscheduleid_value"),
+    ("pricelevels", "_transactioncurrencyid_value", "transactioncurrencies", "id"),
+)
+"""What the platform insists on: a unit is of the row's unit group, or of its product's; a price list of the row's
+currency. Set, column, the other set that the row points to, column there. Nothing else has to agree: a product may
+be sold in another currency than its own, and in another unit."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +72,7 @@ def resolve(
     Returns:
         By path, in the row order of ``wanted``. Names are compared trimmed and without case. A path to several kinds
         of rows (``customerid.Account(accountnumber).Contact(msdynce_contactnumber)``) is looked for among all of
-        them. Where the found row itself points to a set that another path of the row points to (a unit to its unit
-        group), both must agree; and a unit must be of the unit group of the row's product.
+        them. What the found row points to must agree with the row's other lookups where the platform says so.
     """
     found: dict[str, Resolved] = {}
     chosen: dict[str, list[tuple[Lookup, str]]] = {}
@@ -113,18 +119,13 @@ def _read(
     client: Client, target: Entity, path: str, lookup: Lookup, column: str, singles: Mapping[str, Lookup]
 ) -> _Reference:
     others = {x.target: other for other, x in singles.items() if other != path}
-    # Only links that are part of what the row is: who made it, or whose it is, says nothing about a name.
-    links = [x.column for x in target.lookups if x.target in others and target.columns[x.column].allow_edit_on_create]
-    key = target.key[0]
-    agrees = {x.column: (others[x.target], "id") for x in target.lookups if path in singles and x.column in links}
-    if target.name == "uoms" and "products" in others and _GROUP_OF_UNIT in target.columns:
-        agrees[_GROUP_OF_UNIT] = (others["products"], _GROUP_OF_PRODUCT)  # the platform takes no other unit on a line
-    told = [_GROUP_OF_PRODUCT] if target.name == "products" and _GROUP_OF_PRODUCT in target.columns else []
-    rows = pull(client, target.name, list(dict.fromkeys([column, *agrees, *told])))
+    rules = [rule for rule in _AGREE if rule[0] == target.name and rule[2] in others and rule[1] in target.columns]
+    agrees = {mine: (others[other], theirs) for _, mine, other, theirs in rules}
+    told = [theirs for name, _, other, theirs in _AGREE if other == target.name and theirs != "id"]
+    columns = [name for name in dict.fromkeys([*agrees, *told]) if name in target.columns]
+    rows = pull(client, target.name, [column, *columns])
     rows = rows.select(
-        *dict.fromkeys([*agrees, *told]),
-        id=pl.col(key),
-        normal=pl.col(column).cast(pl.String).str.strip_chars().str.to_lowercase(),
+        *columns, id=pl.col(target.key[0]), normal=pl.col(column).cast(pl.String).str.strip_chars().str.to_lowercase()
     )
     return _Reference(path, lookup, column, rows.filter(pl.col("normal").is_not_null()), agrees)
 
