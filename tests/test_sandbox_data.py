@@ -269,7 +269,12 @@ def oracle(found: World):
 
 
 def told(found: World):
-    return set(found.truth.select("task", "key", "field", "outcome").rows())
+    return set(mine(found).select("task", "key", "field", "outcome").rows())
+
+
+def mine(found: World):
+    """The truth about customers, contacts and products; documents have tests of their own."""
+    return found.truth.filter(pl.col("task").is_in(list(FIELDS)))
 
 
 def test_equal_seeds_give_equal_worlds_and_other_seeds_do_not():
@@ -295,7 +300,7 @@ def test_rows_are_as_many_as_asked_for():
     ("arguments", "words"),
     [
         pytest.param({"size": "huge"}, "no size 'huge'; known: small, medium, large", id="unknown size"),
-        pytest.param({"counts": {"orders": 1}}, "nothing is called orders", id="unknown entity"),
+        pytest.param({"counts": {"parcels": 1}}, "nothing is called parcels", id="unknown entity"),
         pytest.param({"counts": {"accounts": -1}}, "accounts must be 0 or more", id="negative count"),
     ],
 )
@@ -339,7 +344,7 @@ def test_without_drift_nothing_differs_but_contacts_that_no_route_takes():
 def test_with_drift_the_oracle_finds_the_truth_and_nothing_else(seed):
     found = world(True) if seed == 7 else generate(drift=True, seed=seed)
     assert set(oracle(found)) == told(found)
-    assert found.truth.height == len(told(found))
+    assert mine(found).height == len(told(found))
 
 
 def test_the_oracle_sees_a_difference_that_nobody_told_it():
@@ -394,7 +399,7 @@ def test_frames_have_the_columns_types_and_lengths_of_their_entities(system, dri
     entities = load_schema(system).entities
     for name, frame in getattr(world(drift), system).items():
         known = entities[name].columns
-        assert set(frame.columns) - set(known) <= {"_parentcustomerid_type"}, name
+        assert set(frame.columns) - set(known) <= {"_parentcustomerid_type", "_customerid_type"}, name
         for column in set(frame.columns) & set(known):
             kind, values = known[column].edm_type, frame[column]
             dtype = {"Edm.Int32": pl.Int32, "Edm.Boolean": pl.Boolean, "Edm.Decimal": MONEY}.get(kind, pl.String)
@@ -416,7 +421,7 @@ def test_keys_can_be_stored(drift):
     for system in ("sales", "fno"):
         for name, frame in getattr(found, system).items():
             key = list(load_schema(system).entities[name].key)
-            folded = frame.select(pl.col(key).str.to_lowercase())
+            folded = frame.select(pl.col(key).cast(pl.String).str.to_lowercase())
             assert folded.is_unique().all(), name
     numbers = found.sales["contacts"]["msdynce_contactnumber"].drop_nulls().str.to_lowercase()
     assert numbers.is_unique().all()

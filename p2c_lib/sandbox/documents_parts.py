@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 USED = 0.4  # of accounts, active contacts: those that buy; the others stay free to be changed
-USED_GOODS = 0.6
+USED_GOODS = 0.45
 DEAREST = 100_000_000  # cents; no line comes near the end of Int64
 ISO = {"USA": "US", "DEU": "DE", "FRA": "FR", "GBR": "GB", "JPN": "JP", "IND": "IN", "AUS": "AU", "CAN": "CA"}
 PRICE_LISTS = {"USD": "CRM Service USA (sample)", "EUR": "Europe Retail", "GBP": "UK Retail"}
