@@ -68,12 +68,24 @@ REASONS: dict[str, Reason] = {
     "rounding": Reason("differs by rounding only", "update the destination, or set a tolerance on the field"),
     "representation": Reason("same content, written differently", "update the destination, or leave it"),
     "unmapped": Reason("the value map has no entry for the source value", "extend the value map in an overlay file"),
+    "lost": Reason("a line of the document never arrived", "create it: plan and apply"),
+    "orphan": Reason("a line that the document does not have at the source", "delete the line by hand"),
+    "renumbered": Reason(
+        "the same line stands under another number", "delete it under the old one, then plan and apply"
+    ),
+    "status_apart": Reason("one side has cancelled the document", "cancel it on the other side too, or reopen it"),
     "truncated": Reason("cut off at the destination", "update the destination, or declare truncate on the field"),
 }
 
 
 def explain(
-    outcomes: Outcomes, task: Task, source: pl.DataFrame, *, at: datetime | None = None, lag: timedelta = timedelta(0)
+    outcomes: Outcomes,
+    task: Task,
+    source: pl.DataFrame,
+    *,
+    at: datetime | None = None,
+    lag: timedelta = timedelta(0),
+    faults: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Turn outcomes into the table of everything that is not matched, each row with a reason and a remedy.
 
@@ -83,6 +95,7 @@ def explain(
         source: The pulled source rows (n); ``modifiedon`` (Datetime UTC) is used when it is there.
         at: When the sides were read, UTC; with ``lag`` it tells what could not have arrived yet.
         lag: How long a change may take to arrive.
+        faults: What `tieout.line_faults` says of the lines that stand alone.
 
     Returns:
         Shape (rows, 11) with the columns of `OUTCOME_COLUMNS`.
@@ -98,7 +111,7 @@ def explain(
         field=pl.lit(None, pl.String),
         expected=pl.lit(None, pl.String),
         found=pl.lit(None, pl.String),
-        code=pl.coalesce("reason", "outcome"),
+        code=pl.coalesce("reason", _fault_of(rows, faults), "outcome"),
     )
     cells = outcomes.cells.select(
         "key",
@@ -110,12 +123,12 @@ def explain(
         "expected",
         "found",
         side=pl.lit("both"),
-        code=pl.col("outcome"),
+        code=_progress(task),
     )
     table = pl.concat([whole.select(cells.columns), cells])
     if at is not None and lag > timedelta(0) and "modifiedon" in source.columns:
         recent = source.with_row_index("source_row").filter(pl.col("modifiedon") > at - lag)["source_row"]
-        waits = pl.col("code").is_in(["missing", "different"]) & pl.col("source_row").is_in(recent.implode())
+        waits = pl.col("code").is_in(["missing", "lost", "different"]) & pl.col("source_row").is_in(recent.implode())
         table = table.with_columns(code=pl.when(waits).then(pl.lit("recent")).otherwise(pl.col("code")))
     says, remedies = _words(task)
     return table.select(
@@ -133,9 +146,54 @@ def explain(
     ).cast(OUTCOME_COLUMNS)
 
 
+def _fault_of(rows: pl.DataFrame, faults: pl.DataFrame | None) -> pl.Series:
+    """What is wrong with each line that stands alone: lost, orphan, renumbered; null for every other row."""
+    if faults is None:
+        return pl.repeat(None, rows.height, dtype=pl.String, eager=True)
+    joined = rows.select("source_row", "destination_row")
+    for number in joined.columns:
+        told = faults.filter(pl.col(number).is_not_null()).select(number, pl.col("fault").alias(f"fault_{number}"))
+        joined = joined.join(told, on=number, how="left", maintain_order="left")
+    return joined.select(pl.coalesce("fault_source_row", "fault_destination_row")).to_series()
+
+
+def _progress(task: Task) -> pl.Expr:
+    """The code of a differing field: its outcome, or how far behind or ahead a document is that goes through stages.
+
+    Source: rules of P2C, section 11: Sales behind F&O is a late run, Sales ahead of F&O an inconsistency.
+    """
+    code = pl.col("outcome")
+    for field in task.fields:
+        if not field.progress:
+            continue
+        ranks = {value: rank for rank, value in enumerate(field.progress)}
+        expected, found = (
+            pl.col(side).replace_strict(ranks, default=None, return_dtype=pl.Int32) for side in ("expected", "found")
+        )
+        apart = pl.col("expected").is_in(list(field.apart)) | pl.col("found").is_in(list(field.apart))
+        way = (
+            pl.when(apart)
+            .then(pl.lit("status_apart"))
+            .when(expected > found)
+            .then(pl.format("status_behind:{}", "expected"))
+            .when(expected < found)
+            .then(pl.format("status_ahead:{}", "expected"))
+            .otherwise(code)
+        )
+        is_status = (pl.col("field") == field.destination) & (pl.col("outcome") == "different")
+        code = pl.when(is_status).then(way).otherwise(code)
+    return code
+
+
 def _words(task: Task) -> tuple[dict[str, str], dict[str, str]]:
     says = {code: reason.says for code, reason in REASONS.items()}
     remedies = {code: reason.remedy for code, reason in REASONS.items()}
+    for field in task.fields:
+        for value, paper in field.progress.items():
+            says[f"status_behind:{value}"] = f"behind: {paper} at the source has not arrived"
+            says[f"status_ahead:{value}"] = f"ahead of the source, which stands at {paper}"
+            remedies[f"status_behind:{value}"] = "update the destination: plan and apply; see why the last run left it"
+            remedies[f"status_ahead:{value}"] = "find out who set it; the source decides: plan and apply"
     for condition in task.filter:
         says[condition.name] = condition.says
         remedies[condition.name] = "nothing: the template leaves it out; change the record or the filter if not"

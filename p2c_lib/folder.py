@@ -23,7 +23,9 @@ from p2c_lib.chains import WAIT_COLUMNS, chains
 from p2c_lib.config import Profile, home
 from p2c_lib.errors import P2CError, ParameterError
 from p2c_lib.explain import OUTCOME_COLUMNS
+from p2c_lib.model import TieOut
 from p2c_lib.pull import MONEY
+from p2c_lib.tieout import ACROSS_COLUMNS, across, tie_out
 
 UNMAPPED_COLUMNS = pl.Schema(
     {
@@ -83,7 +85,7 @@ def _clear(folder: Path) -> None:
         (folder / "plan").rename(folder / f"plan-{earlier}")
     for name in ("tasks", "docs", "notebooks"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("outcomes.parquet", "unmapped.parquet", "blocked.parquet", "checks.json", "report.html"):
+    for name in ("outcomes.parquet", "unmapped.parquet", "blocked.parquet", "ties.parquet", "checks.json", "report.html"):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -95,7 +97,7 @@ def save_failure(folder: Path, task: str, error: P2CError) -> None:
 
 
 def finish(folder: Path, tasks: Sequence[str]) -> dict[str, Any]:
-    """Put the results of the tasks together into the five files of the run's folder; give ``run.json``."""
+    """Put the results of the tasks together into the six files of the run's folder; give ``run.json``."""
     run = read_run(folder)
     outcomes, unmapped, checks, facts = [OUTCOME_COLUMNS.to_frame()], [UNMAPPED_COLUMNS.to_frame()], [], []
     waits = [WAIT_COLUMNS.to_frame()]
@@ -115,16 +117,55 @@ def finish(folder: Path, tasks: Sequence[str]) -> dict[str, Any]:
     pl.concat(unmapped).write_parquet(folder / "unmapped.parquet")
     chains(pl.concat(waits), pl.concat(outcomes)).write_parquet(folder / "blocked.parquet")
     write_json(folder / "checks.json", checks)
+    ties = _ties(folder, facts)
+    ties.write_parquet(folder / "ties.parquet")
     finished = datetime.now(UTC)
     run |= {
         "finished": finished.isoformat(timespec="seconds"),
         "seconds": round((finished - datetime.fromisoformat(run["started"])).total_seconds(), 1),
         "tasks": facts,
     }
+    run["documents"] = _documents(ties)
     run["differing_rows"] = sum(differing_rows(task) for task in facts)
     run["exit_code"] = exit_code(run)
     write_json(folder / "run.json", run)
     return run
+
+
+def _ties(folder: Path, facts: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """The documents of all line tasks whose headers are in the run too: both sides of each against its own lines."""
+    known = {task["task"]: task for task in facts if "error" not in task}
+    tied = [ACROSS_COLUMNS.to_frame()]
+    for name, task in known.items():
+        how = TieOut.model_validate(task["tie_out"]) if task.get("tie_out") else None
+        if how is None or how.header not in known:
+            continue
+        currency = known[how.header]["currency_column"]
+        ours, theirs = (
+            tie_out(_kept(folder, how.header, side), _kept(folder, name, side), how, side, currency)
+            for side in ("expected", "found")
+        )
+        tied.append(across(ours, theirs).select(pl.lit(name).alias("task"), pl.all()).cast(ACROSS_COLUMNS))
+    return pl.concat(tied)
+
+
+def _kept(folder: Path, task: str, side: str) -> pl.DataFrame:
+    """The compared rows of a side that have an outcome of their own: flowing ones, and those in scope."""
+    place = folder / "tasks" / task
+    number = "source_row" if side == "expected" else "destination_row"
+    rows = pl.read_parquet(place / "rows.parquet").filter(pl.col("outcome") != "excluded")[number].drop_nulls()
+    return pl.read_parquet(place / f"{side}.parquet")[rows.sort()]
+
+
+def _documents(ties: pl.DataFrame) -> list[dict[str, Any]]:
+    """For each line task: documents, those that do not tie out on a side, those whose totals differ."""
+    counted = ties.group_by("task", maintain_order=True).agg(
+        documents=pl.len(),
+        untied_at_source=(pl.col("difference_expected").fill_null(0) != 0).sum(),
+        untied_at_destination=(pl.col("difference_found").fill_null(0) != 0).sum(),
+        totals_differ=(pl.col("at_stake") != 0).sum(),
+    )
+    return counted.to_dicts()
 
 
 def differing_rows(facts: Mapping[str, Any]) -> int:

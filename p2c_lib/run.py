@@ -24,6 +24,7 @@ from p2c_lib.explain import explain
 from p2c_lib.folder import UNMAPPED_COLUMNS, create, finish, save_failure, write_json
 from p2c_lib.model import Task, Template, check_against, with_lengths
 from p2c_lib.pull import MONEY, pull
+from p2c_lib.tieout import line_faults
 from p2c_lib.validate import Check, SuiteResult, validate
 
 Progress = Callable[[str, int], None]
@@ -183,7 +184,8 @@ def compare_sides(
         unmapped=mapped.unmapped,
         parents=sides.parents,
     )
-    table = explain(outcomes, task, sides.source, at=sides.read_at, lag=lag)
+    faults = line_faults(outcomes.rows, mapped.rows, found, task.tie_out) if task.tie_out else None
+    table = explain(outcomes, task, sides.source, at=sides.read_at, lag=lag, faults=faults)
     unmapped = _unmapped(task, mapped, excluded)
     return Compared(mapped.rows, found, unmapped, outcomes, table, time.perf_counter() - clock)
 
@@ -230,6 +232,8 @@ def summary(task: Task, sides: Sides, compared: Compared) -> dict[str, Any]:
         "out_of_scope": outcomes.out_of_scope,
         "fields": {outcome: fields.get(outcome, 0) for outcome in FIELD_OUTCOMES},
         "unmapped_values": compared.unmapped.height,
+        "currency_column": task.currency,
+        "tie_out": task.tie_out.model_dump() if task.tie_out else None,
         "amount_at_stake": {code or "": format(amount.normalize(), "f") for code, amount in money.iter_rows()},
         "seconds": round(sides.seconds + compared.seconds, 3),
         "seconds_reading": round(sides.seconds, 3),

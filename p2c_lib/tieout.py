@@ -6,10 +6,10 @@ Pure: frames in, frames out. Amounts are exact decimals in the document's own cu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import polars as pl
 
+from p2c_lib.model import TieOut
 from p2c_lib.pull import MONEY
 
 LINE_FAULTS = ("lost", "orphan", "renumbered")
@@ -30,34 +30,26 @@ _DOCUMENTS = pl.Schema(
 )
 
 
-@dataclass(frozen=True)
-class TieOut:
-    """How a document's amounts belong together; columns are named as in the destination.
-
-    Attributes:
-        document: The header's column that names the document.
-        line_document: The lines' column that names it.
-        number: The lines' column that numbers them.
-        total: The header's total.
-        line_amount: The amount of a line that goes into the total.
-        plus: Header amounts added to the lines: charges, tax on charges.
-        minus: Header amounts taken off: header discount.
-        currency: The header's currency column.
-        same_line: Columns that make a line the same line under another number: product, quantity, price.
-    """
-
-    document: str
-    line_document: str
-    number: str
-    total: str
-    line_amount: str
-    plus: tuple[str, ...] = ()
-    minus: tuple[str, ...] = ()
-    currency: str | None = None
-    same_line: tuple[str, ...] = ()
+ACROSS_COLUMNS = pl.Schema(
+    {
+        "task": pl.String(),
+        "document": pl.String(),
+        "lines_expected": pl.UInt32(),
+        "lines_found": pl.UInt32(),
+        "total_expected": MONEY,
+        "total_found": MONEY,
+        "difference_expected": MONEY,
+        "difference_found": MONEY,
+        "currency": pl.String(),
+        "at_stake": MONEY,
+    }
+)
+"""Columns and dtypes of ``ties.parquet``: `across` with the line task in front."""
 
 
-def tie_out(headers: pl.DataFrame, lines: pl.DataFrame, how: TieOut, side: str) -> pl.DataFrame:
+def tie_out(
+    headers: pl.DataFrame, lines: pl.DataFrame, how: TieOut, side: str, currency: str | None = None
+) -> pl.DataFrame:
     """Hold each document's header total against its lines.
 
     Args:
@@ -65,6 +57,7 @@ def tie_out(headers: pl.DataFrame, lines: pl.DataFrame, how: TieOut, side: str) 
         lines: A row a line, with ``line_document`` and ``line_amount``; lines of no header are left out here.
         how: How the amounts belong together.
         side: What to write into ``side``.
+        currency: The header's currency column.
 
     Returns:
         A row a document: ``lines`` (count), ``sum_of_lines``, ``plus``, ``minus``, ``total`` and ``difference`` =
@@ -75,7 +68,7 @@ def tie_out(headers: pl.DataFrame, lines: pl.DataFrame, how: TieOut, side: str) 
     )
     documents = headers.select(
         document=pl.col(how.document),
-        currency=pl.col(how.currency) if how.currency else pl.lit(None, pl.String),
+        currency=pl.col(currency) if currency else pl.lit(None, pl.String),
         side=pl.lit(side),
         total=pl.col(how.total).fill_null(0).cast(MONEY),
         plus=_sum(how.plus),

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from p2c_lib.model import TieOut
 from p2c_lib.pull import MONEY
-from p2c_lib.tieout import TieOut, across, line_faults, tie_out
+from p2c_lib.tieout import across, line_faults, tie_out
 
 ORDERS = TieOut(
+    header="order_headers",
     document="ordernumber",
     line_document="msdynce_ordernumber",
     number="sequencenumber",
@@ -18,7 +20,6 @@ ORDERS = TieOut(
     line_amount="extendedamount",
     plus=("freightamount", "msdynce_misctax"),
     minus=("discountamount",),
-    currency="currency",
     same_line=("product", "quantity"),
 )
 
@@ -48,6 +49,7 @@ def test_a_total_is_its_lines_with_charges_and_less_the_discount():
         lines(("SO1", 1, "A", "3.33"), ("SO1", 2, "B", "7.17"), ("SO2", 1, "A", "10.00"), ("SO9", 1, "A", "1")),
         ORDERS,
         "source",
+        "currency",
     )
     assert tied.select("document", "lines", "sum_of_lines", "difference").rows() == [
         ("SO1", 2, Decimal("10.5"), Decimal(0)),
@@ -61,18 +63,23 @@ def test_digits_that_a_double_loses_are_kept():
         lines(("SO1", 1, "A", "90071992547409.92")),
         ORDERS,
         "source",
+        "currency",
     )
     assert tied["difference"].to_list() == [Decimal("0.01")]
 
 
 def test_a_document_without_lines_ties_out_at_its_charges():
-    tied = tie_out(headers(("SO1", "5", "5", None, None)), lines(), ORDERS, "source")
+    tied = tie_out(headers(("SO1", "5", "5", None, None)), lines(), ORDERS, "source", "currency")
     assert tied.select("lines", "difference").rows() == [(0, Decimal(0))]
 
 
 def test_both_sides_stand_beside_each_other_and_one_side_alone_is_all_at_stake():
-    ours = tie_out(headers(("SO1", "10", None, None, None), ("SO2", "7", None, None, None)), lines(), ORDERS, "source")
-    theirs = tie_out(headers(("SO1", "10.02", None, None, None), ("SO3", "1", None, None, None)), lines(), ORDERS, "x")
+    ours = tie_out(
+        headers(("SO1", "10", None, None, None), ("SO2", "7", None, None, None)), lines(), ORDERS, "source", "currency"
+    )
+    theirs = tie_out(
+        headers(("SO1", "10.02", None, None, None), ("SO3", "1", None, None, None)), lines(), ORDERS, "x", "currency"
+    )
     table = across(ours, theirs).select("document", "total_expected", "total_found", "at_stake", "currency")
     assert table.sort("document").rows() == [
         ("SO1", Decimal(10), Decimal("10.02"), Decimal("0.02"), "EUR"),
@@ -126,5 +133,6 @@ def test_a_document_made_of_its_parts_ties_out_exactly(amounts, freight, tax, di
         lines(*[("SO1", number, "A", amount) for number, amount in enumerate(amounts)]),
         ORDERS,
         "source",
+        "currency",
     )
     assert tied["difference"].to_list() == [Decimal(0)]

@@ -12,6 +12,7 @@ from p2c_lib.model.parts import (
     System,
     Task,
     Template,
+    TieOut,
     ValueMap,
 )
 from p2c_lib.model.tables import all_tasks, describe, list_rows, rule_text
@@ -26,6 +27,7 @@ __all__ = [
     "System",
     "Task",
     "Template",
+    "TieOut",
     "ValueMap",
     "advise_against",
     "all_tasks",

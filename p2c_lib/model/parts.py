@@ -215,6 +215,9 @@ class FieldMap(_Part):
         role: sync (compared and sent), computed (the destination works it out: compared, never sent), worth (only to
             say what a row is worth: neither compared nor sent).
         also: Found values that are right as well, as text, whatever is expected.
+        progress: Values in the order in which a document goes through them, each with the paper that brings it about; a
+            found value further down than the expected one is ahead.
+        apart: Values outside that order: a cancelled document is neither behind nor ahead.
         confidence: Of the pair of fields and the kind of map.
         transform_confidence: Of the constant, value map or transform.
         note: What a reader should know.
@@ -237,6 +240,8 @@ class FieldMap(_Part):
     parent: Annotated[tuple[Parent, ...], BeforeValidator(_as_list)] = ()
     role: Role = "sync"
     also: tuple[Text, ...] = ()
+    progress: Annotated[dict[str, str], BeforeValidator(_as_entries)] = {}
+    apart: tuple[Text, ...] = ()
     confidence: Confidence = "confirmed"
     transform_confidence: Confidence = "confirmed"
     note: str = ""
@@ -277,6 +282,32 @@ class FieldMap(_Part):
         return tuple(dict.fromkeys([*([self.source] if self.source else []), *combined]))
 
 
+class TieOut(_Part):
+    """How the amounts of a document belong together; columns are named as in the destination.
+
+    Attributes:
+        header: The task of the headers; the lines are those of this task.
+        document: The header's column that names the document.
+        line_document: The lines' column that names it.
+        number: The lines' column that numbers them.
+        total: The header's total.
+        line_amount: The amount of a line that goes into the total.
+        plus: Header amounts added to the lines: charges, tax on charges.
+        minus: Header amounts taken off: header discount.
+        same_line: Columns that make a line the same line under another number: product, quantity, price.
+    """
+
+    header: str
+    document: str
+    line_document: str
+    number: str
+    total: str
+    line_amount: str
+    plus: tuple[str, ...] = ()
+    minus: tuple[str, ...] = ()
+    same_line: tuple[str, ...] = ()
+
+
 class Task(_Part):
     """One source entity to one destination entity, one direction.
 
@@ -287,6 +318,7 @@ class Task(_Part):
         filter: Source rows flow when all of these hold; none means all rows flow.
         currency: Destination column with the row's currency code; None where no amount is at stake.
         amount: Destination column with what the row is worth.
+        tie_out: How its lines add up to the totals of their headers; None where its rows are no lines.
         value_maps: The value maps its fields name.
     """
 
@@ -302,6 +334,7 @@ class Task(_Part):
     fields: tuple[FieldMap, ...]
     currency: str | None = None
     amount: str | None = None
+    tie_out: TieOut | None = None
     note: str = ""
     value_maps: dict[str, ValueMap] = {}
 
