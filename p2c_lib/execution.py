@@ -73,7 +73,7 @@ def run_tasks(
                     done(task.name)
         facts = folders.finish(folder, names)
         _docs(folder, names)
-        if notebooks and facts["exit_code"] != 2:
+        if notebooks and not all("error" in task for task in facts["tasks"]):
             parameters = {"run": str(folder.resolve()), "profile": profile.name, "company": profile.fno.company}
             execute_notebook("overview", folder / "notebooks" / "overview.ipynb", parameters, timeout_s)
         write_report(folder)

@@ -34,10 +34,10 @@ MODES = ("plan", "apply")
 LARGEST = 1_000_000
 
 
-def table(frame: pl.DataFrame, note: str = "") -> HTML:
-    """A frame as the report shows it, with ``note`` below it."""
+def table(frame: pl.DataFrame, note: str = "", longest: int = report.TEXT_SHOWN) -> HTML:
+    """A frame as the report shows it, with ``note`` below it; a text over ``longest`` characters is cut."""
     below = f"<p style='color:#5d6b78'>{escape(note)}</p>" if note else ""
-    return HTML(report.html_table(frame) + below)
+    return HTML(report.html_table(frame, longest) + below)
 
 
 def figure(chart: Any) -> str:
@@ -352,4 +352,4 @@ def preflight(*, profile: str = "", company: str = "") -> HTML:
     chosen = profile_for(profile, company)
     with runs.open_clients(chosen) as clients:
         checks = preflights.check(chosen, clients, load_templates(chosen.overlays))
-    return table(preflights.check_table(checks), preflights.verdict(checks))
+    return table(preflights.check_table(checks), preflights.verdict(checks), longest=5000)

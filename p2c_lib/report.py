@@ -60,29 +60,30 @@ class _Cell:
     cut: int = 0
 
 
-def html_table(frame: pl.DataFrame) -> str:
+def html_table(frame: pl.DataFrame, longest: int = TEXT_SHOWN) -> str:
     """A frame as a table, the same in the report and in notebooks; everything in it is escaped.
 
     Args:
         frame: What to show, all of it. Numbers and a column ``amount`` stand to the right; null is shown as *empty*,
-            blanks around a text as a mark, a text over 200 characters cut, with its length.
+            blanks around a text as a mark.
+        longest: A longer text is cut, and its number of characters said.
 
     Returns:
         A ``<div>`` that scrolls sideways when it must.
     """
     is_right = [dtype.is_numeric() or name == "amount" for name, dtype in frame.schema.items()]
     columns = list(zip([name.replace("_", " ") for name in frame.columns], is_right, strict=True))
-    rows = [[_cell(*one) for one in zip(row, is_right, strict=True)] for row in frame.iter_rows()]
+    rows = [[_cell(*one, longest) for one in zip(row, is_right, strict=True)] for row in frame.iter_rows()]
     return _environment().get_template("table.html.j2").render(columns=columns, rows=rows)
 
 
-def _cell(value: Any, is_right: bool) -> _Cell:
+def _cell(value: Any, is_right: bool, longest: int) -> _Cell:
     style = f"vertical-align:top;text-align:{'right' if is_right else 'left'};white-space:"
     if value is None:
         return _Cell((), style + "pre", is_null=not is_right)
     if not isinstance(value, str):
         return _Cell((f"{value:,}" if is_right else str(value),), style + "pre")
-    text, cut = value[:TEXT_SHOWN], len(value) if len(value) > TEXT_SHOWN else 0
+    text, cut = value[:longest], len(value) if len(value) > longest else 0
     inner = text.strip()
     before = text[: len(text) - len(text.lstrip())] if inner else text
     after = text[len(text.rstrip()) :] if inner and not cut else ""

@@ -22,6 +22,7 @@ from p2c_lib.model import all_tasks, load_templates
 from p2c_lib.sandbox import lifecycle
 
 P2C = [sys.executable, "-c", "from p2c_lib.cli import main; main()"]
+TASKS = ("products", "accounts")
 RUN_OPTIONS = ("--no-notebooks", "--out")
 COUNTS = ("source_rows", "destination_rows", "matched", "mismatched", "missing", "extra", "excluded", "blocked")
 
@@ -72,9 +73,9 @@ def shell(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def first(shell):
-    """A run over all tasks and what it printed."""
+    """A run over two tasks and what it printed."""
     folder = shell.home / "first"
-    return folder, shell("run", "--all", *RUN_OPTIONS, folder, code=1)
+    return folder, shell("run", *TASKS, *RUN_OPTIONS, folder, code=1)
 
 
 def facts(folder: Path) -> dict:
@@ -257,9 +258,9 @@ def test_a_plan_is_shown_approved_and_sent_once(shell, first):
     assert wire(shell) == after
 
     second = shell.home / "second"
-    shell("run", "--all", *RUN_OPTIONS, second, code=1)
+    shell("run", *TASKS, *RUN_OPTIONS, second, code=1)
     left = pl.read_parquet(second / "outcomes.parquet")
-    assert set(left["outcome"]) == {"unmapped", "extra", "blocked", "excluded"}  # what no write may cure
+    assert set(left["outcome"]) == {"unmapped", "extra", "blocked"}  # what no write may cure
     shell("plan", second)
     shell("apply", second, "--yes")
     assert wire(shell) == after

@@ -1,16 +1,19 @@
 """Preflight over real HTTP: each way to set the systems up wrongly fails its own check, and says what to do."""
 
+import contextlib
+import io
 import json
 import os
 import re
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest import mock
 
 import polars as pl
 import pytest
 
+from p2c_lib.cli import main
 from p2c_lib.config import Profile
 from p2c_lib.model import load_templates
 from p2c_lib.preflight import check, check_table, verdict
@@ -87,11 +90,19 @@ class Looked:
     table: pl.DataFrame = field(default_factory=pl.DataFrame)
     verdict: str = ""
 
-    def command(self, *more: str) -> subprocess.CompletedProcess[str]:
+    def command(self, *words: str) -> tuple[object, str]:
+        """What the command line ends with, and prints."""
+        out = io.StringIO()
         environment = {name: value for name, value in os.environ.items() if not name.startswith("P2C_")}
         environment |= {"P2C_SANDBOX_DIR": str(self.folder), "P2C_HOME": str(self.folder)}
-        command = [sys.executable, "-c", "from p2c_lib.cli import main; main()", "preflight", *more]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        with (
+            mock.patch.object(sys, "argv", ["p2c", *words]),
+            mock.patch.dict(os.environ, environment, clear=True),
+            contextlib.redirect_stdout(out),
+            pytest.raises(SystemExit) as ended,
+        ):
+            main()
+        return ended.value.code, out.getvalue()
 
     def row(self, system: str, name: str) -> dict[str, str]:
         return self.table.row(by_predicate=(pl.col("system") == system) & (pl.col("name") == name), named=True)
@@ -151,9 +162,9 @@ def test_every_check_that_is_not_in_order_says_what_to_do(looked):
 
 
 def test_the_command_says_the_same_and_its_exit_code_tells(looked):
-    done = looked.command("--json")
-    assert done.returncode == int(bool(looked.wrong)), done.stderr
-    as_json = pl.DataFrame(json.loads(done.stdout))
+    code, printed = looked.command("preflight", "--json")
+    as_json = pl.DataFrame(json.loads(printed))
     columns = ["status", "system", "name", "needed", "remedy"]
     assert as_json.select(columns).rows() == looked.table.select(columns).rows()
     assert looked.verdict.startswith("not ready: " if looked.wrong else "ready: ")
+    assert code == int(bool(looked.wrong))
