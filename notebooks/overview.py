@@ -41,6 +41,15 @@ whole.outcomes()
 whole.money()
 
 # %% [markdown]
+# ## Do the documents tie out?
+#
+# The lines of quotes, orders and invoices, with charges and tax and less the discount, against their header: on each
+# side, and one side against the other.
+
+# %%
+whole.documents()
+
+# %% [markdown]
 # ## Why do rows and fields differ, and what puts them right?
 
 # %%

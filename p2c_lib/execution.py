@@ -20,6 +20,12 @@ from p2c_lib.model import Task
 from p2c_lib.report import write_report
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+DOCUMENT_NOTEBOOKS = {
+    "quotedetails": "quotes",
+    "salesorders": "orders",
+    "salesorderdetails": "orders",
+    "invoicedetails": "invoices",
+}
 START_TIMEOUT_S = 120
 
 
@@ -82,8 +88,9 @@ def run_tasks(
 
 
 def notebook_of(task: Task) -> str:
-    """The notebook of a task: one an entity, named as the entity set in Sales."""
-    return task.source.entity if task.source.system == "sales" else task.destination.entity
+    """The notebook of a task: one an entity, named as the entity set in Sales; a document's lines are in its own."""
+    entity = task.source.entity if task.source.system == "sales" else task.destination.entity
+    return DOCUMENT_NOTEBOOKS.get(entity, entity)
 
 
 def _in_notebook(profile: Profile, task: Task, folder: Path, timeout_s: int, lag: timedelta) -> None:

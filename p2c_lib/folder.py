@@ -85,7 +85,14 @@ def _clear(folder: Path) -> None:
         (folder / "plan").rename(folder / f"plan-{earlier}")
     for name in ("tasks", "docs", "notebooks"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("outcomes.parquet", "unmapped.parquet", "blocked.parquet", "ties.parquet", "checks.json", "report.html"):
+    for name in (
+        "outcomes.parquet",
+        "unmapped.parquet",
+        "blocked.parquet",
+        "ties.parquet",
+        "checks.json",
+        "report.html",
+    ):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -117,7 +124,7 @@ def finish(folder: Path, tasks: Sequence[str]) -> dict[str, Any]:
     pl.concat(unmapped).write_parquet(folder / "unmapped.parquet")
     chains(pl.concat(waits), pl.concat(outcomes)).write_parquet(folder / "blocked.parquet")
     write_json(folder / "checks.json", checks)
-    ties = _ties(folder, facts)
+    ties = tied_out(folder, facts)
     ties.write_parquet(folder / "ties.parquet")
     finished = datetime.now(UTC)
     run |= {
@@ -132,8 +139,16 @@ def finish(folder: Path, tasks: Sequence[str]) -> dict[str, Any]:
     return run
 
 
-def _ties(folder: Path, facts: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-    """The documents of all line tasks whose headers are in the run too: both sides of each against its own lines."""
+def tied_out(folder: Path, facts: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """Tie out the documents of all line tasks whose headers are in the run too.
+
+    Args:
+        folder: The run's.
+        facts: The summaries of its tasks.
+
+    Returns:
+        Columns of `ACROSS_COLUMNS`: both sides of each document, each against its own lines.
+    """
     known = {task["task"]: task for task in facts if "error" not in task}
     tied = [ACROSS_COLUMNS.to_frame()]
     for name, task in known.items():

@@ -30,6 +30,7 @@ from p2c_lib.diff import ROW_OUTCOMES
 from p2c_lib.errors import ParameterError
 from p2c_lib.model import Task, Template, all_tasks, describe, find_task, load_templates
 
+DOCUMENTS_SHOWN = 20
 MODES = ("plan", "apply")
 LARGEST = 1_000_000
 
@@ -204,6 +205,22 @@ class Session:
         frame = runs.routes(self.sides.source, self.task, load_templates(self.profile.overlays))
         return HTML(figure(charts.routing(frame)) + table(frame.with_columns(pl.col("reason").fill_null(""))).data)
 
+    def documents(self) -> HTML | Markdown:
+        """Tie out documents: the lines of each against its header, on each side and across; worst first."""
+        siblings = [task for task in self.template.tasks if task.tie_out or _heads(task, self.template)]
+        if self.task not in siblings:
+            return Markdown("The rows of this task are no documents.")
+        if not self.alone:
+            return Markdown("The overview of this run ties out its documents.")
+        metadata = {system: client.metadata() for system, client in self.clients.items()}
+        facts = [runs.summary(self.task, self.sides, self.compared)]
+        for task in siblings:
+            if task != self.task:
+                with Progress() as progress:
+                    sides = runs.read_sides(task, self.clients, progress)
+                facts.append(runs.save(self.folder, task, sides, runs.compare_sides(task, sides, metadata)))
+        return documents_table(folders.tied_out(self.folder, facts), self.sample)
+
     def plan(self) -> HTML | Markdown:
         """Say what a write would send; saved in the run's folder when the notebook runs on its own."""
         if not self.alone:
@@ -294,6 +311,26 @@ def profile_for(profile: str, company: str) -> Profile:
     return chosen.model_copy(update={"fno": fno})
 
 
+def _heads(task: Task, template: Template) -> bool:
+    return any(other.tie_out and other.tie_out.header == task.name for other in template.tasks)
+
+
+def documents_table(ties: pl.DataFrame, sample: int) -> HTML:
+    """The documents that do not tie out, worst first, with what of them is at stake."""
+    off = ties.filter(
+        pl.any_horizontal(
+            pl.col(name).fill_null(0) != 0 for name in ("difference_expected", "difference_found", "at_stake")
+        )
+    )
+    if off.is_empty():
+        return HTML(f"<p>All {ties.height:,} documents tie out, on each side and across.</p>")
+    return table(
+        off.sort("at_stake", "document", descending=[True, False]).head(sample),
+        f"{off.height:,} of {ties.height:,} documents do not tie out; difference_ is the header less its own lines, "
+        "charges, tax and discount",
+    )
+
+
 class Overview:
     """A whole run looked at: every task side by side."""
 
@@ -313,6 +350,10 @@ class Overview:
         if frame.is_empty():
             return HTML("<p>No amount is at stake.</p>")
         return HTML(figure(charts.amount_by_currency(frame)) + table(report.with_money(frame)).data)
+
+    def documents(self) -> HTML:
+        """Documents whose lines and header do not tie out, on a side or across; worst first."""
+        return documents_table(pl.read_parquet(self.folder / "ties.parquet"), DOCUMENTS_SHOWN)
 
     def reasons(self) -> HTML:
         """Why rows and fields differ, over all tasks."""
