@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from p2c_lib.sandbox.fno_amounts import split_discount, tax_rate, whole_discount
 from p2c_lib.sandbox.knobs import settings
+from p2c_lib.sandbox.loading import replace
 from p2c_lib.sandbox.orders_state import INVOICE, NONE, Progress, order_status, processing_status
 from p2c_lib.sandbox.schema import load_schema
 from p2c_lib.sandbox.serve import build_app
@@ -718,3 +719,21 @@ def test_a_header_and_its_lines_go_together_in_one_change_set(fno: Fno) -> None:
 
     assert "Released products" in send(3) and fno.rows(HEADERS) == []
     assert send(2).count("201 Created") == 2 and len(fno.lines()) == 1
+
+
+def test_data_made_anew_forgets_what_was_shipped_before(fno: Fno, tmp_path: Path) -> None:
+    def partly_shipped(store: Store) -> None:
+        head = {"dataAreaId": "usmf", "SalesOrderNumber": "ORD-7", "OrderingCustomerAccountNumber": "ACC-1"}
+        status = {"SalesOrderProcessingStatus": "PartiallyDelivered", "SalesOrderStatus": "Backorder"}
+        line = {"LineCreationSequenceNumber": 1, "ProductNumber": "D1", "OrderedSalesQuantity": Decimal("3")}
+        store.load(HEADERS, frame([head | status | {"InvoiceCustomerAccountNumber": "ACC-1"}]))
+        store.load(LINES, frame([{name: head[name] for name in ("dataAreaId", "SalesOrderNumber")} | line]))
+
+    fresh = Store(tmp_path / "fresh.sqlite", load_schema("fno"))
+    for store in (fno.store, fresh):
+        partly_shipped(store)
+    fresh.close()
+    fno.do("ship", order="ORD-7", lines={"1": 2})
+    assert "but 1 left" in fno.do("ship", 400, order="ORD-7", lines={"1": 2})["error"]
+    replace("fno", fno.store.path, fresh.path)
+    assert fno.do("ship", order="ORD-7", lines={"1": 2})["lines"] == {"1": "Backorder"}

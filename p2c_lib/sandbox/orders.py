@@ -182,16 +182,18 @@ def _write_lines(
     after: Mapping[int, Progress],
     dates: Mapping[str, str],
 ) -> None:
+    moved = {}
     for line in lines:
         number = line["LineCreationSequenceNumber"]
         picked = Decimal(line["PickedQuantity"])
         if do == "pick":
             picked += wanted.get(number, Decimal(0))
         elif number in wanted:
-            keep(t, line, after[number])
+            moved[line["row_id"]] = after[number]
             picked = max(picked - (before[number].open - after[number].open), Decimal(0))
         values = {name: value for name, value in dates.items() if name.startswith("Confirmed")}
         values["PickedQuantity"] = decimal_text(picked)
         values = {name: value for name, value in values.items() if line[name] != value}
         if values:
             t.update(ORDER.lines, line["row_id"], values)
+    keep(t, moved)

@@ -109,21 +109,22 @@ def order_lines(t: Transaction, header: Mapping[str, Any]) -> list[dict[str, Any
 
 
 def order_invoices(t: Transaction, header: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Invoice headers of an order."""
+    """Invoice headers of an order, the oldest first."""
     table = t.table(INVOICES)
-    return t.rows(sa.select(table).where(*same(table, header_key(ORDER, header))).order_by(table.c.row_id))
+    # Asked for the company too, or to sort, SQLite would walk through all invoices.
+    found = t.rows(sa.select(table).where(table.c.SalesOrderNumber == header[ORDER.number]))
+    own = (row for row in found if row["dataAreaId"].casefold() == header["dataAreaId"].casefold())
+    return sorted(own, key=lambda row: int(row["row_id"]))
 
 
 def invoiced_lines(t: Transaction, header: Mapping[str, Any]) -> dict[int, list[dict[str, Any]]]:
-    """Invoice lines of an order by line number."""
-    headers, lines = t.table(INVOICES), t.table(INVOICE_LINES)
-    joined = [
-        lines.c[name] == headers.c[name] for name in ("dataAreaId", "InvoiceNumber", "InvoiceDate", "LedgerVoucher")
-    ]
-    where = same(headers, header_key(ORDER, header))
+    """Invoice lines of an order by line number, the oldest first."""
+    table = t.table(INVOICE_LINES)
     found: dict[int, list[dict[str, Any]]] = {}
-    for row in t.rows(sa.select(lines).join(headers, sa.and_(*joined)).where(*where).order_by(lines.c.row_id)):
-        found.setdefault(row["LineCreationSequenceNumber"], []).append(row)
+    for invoice in order_invoices(t, header):
+        key = {name: invoice[name] for name in t.store.schema.entities[INVOICES].key}
+        for row in t.rows(sa.select(table).where(*same(table, key))):
+            found.setdefault(row["LineCreationSequenceNumber"], []).append(row)
     return found
 
 
@@ -155,13 +156,16 @@ def progress(t: Transaction, header: Mapping[str, Any], lines: Iterable[Mapping[
     return found
 
 
-def keep(t: Transaction, line: Mapping[str, Any], state: Progress) -> None:
-    """Remember how far a line is."""
+def keep(t: Transaction, states: Mapping[int, Progress]) -> None:
+    """Remember how far lines are, by their ``row_id``."""
+    if not states:
+        return
     _POSTINGS.create(t.connection, checkfirst=True)
     t.connection.exec_driver_sql(_FORGET)
-    row = {name: decimal_text(getattr(state, name)) for name in ("delivered", "invoiced", "canceled")}
-    t.connection.execute(_POSTINGS.delete().where(_POSTINGS.c.line == line["row_id"]))
-    t.connection.execute(_POSTINGS.insert().values(line=line["row_id"], **row))
+    names = ("delivered", "invoiced", "canceled")
+    rows = [{"line": line} | {name: decimal_text(getattr(states[line], name)) for name in names} for line in states]
+    t.connection.execute(_POSTINGS.delete().where(_POSTINGS.c.line.in_(list(states))))
+    t.connection.execute(_POSTINGS.insert(), rows)
 
 
 def refresh(

@@ -4,7 +4,7 @@ Documented: the job and what waits for it. Inferred: taxes (a rate by country/re
 ``fno_amounts``), that header charges are taxed like lines, and that total tax holds the tax on header charges too.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from itertools import groupby
 from typing import Any
@@ -13,11 +13,11 @@ import sqlalchemy as sa
 
 from p2c_lib.errors import SandboxError
 from p2c_lib.sandbox.fno_amounts import tax_on, tax_rate
-from p2c_lib.sandbox.fno_documents import customer
-from p2c_lib.sandbox.fno_kinds import ORDER, QUOTATION, Kind, same
+from p2c_lib.sandbox.fno_kinds import ORDER, QUOTATION, Kind
 from p2c_lib.sandbox.store import Store, Transaction, decimal_text
 
 _AT_ONCE = 500
+_PAYER = ("InvoiceCustomerAccountNumber", "InvoiceAddressCountryRegionId", "InvoiceAddressCountryRegionISOCode")
 # What the totals of a header are called: lines and header together, tax of both, tax on header charges, charges,
 # header discount.
 _TOTALS = {
@@ -41,8 +41,11 @@ _TOTALS = {
 def rate_of(t: Transaction, header: Mapping[str, Any]) -> Decimal:
     """Tax rate of a quotation or an order."""
     region = header["InvoiceAddressCountryRegionId"] or header["InvoiceAddressCountryRegionISOCode"]
-    payer = customer(t, header["dataAreaId"], header["InvoiceCustomerAccountNumber"])
-    return tax_rate(region, payer.get("SalesTaxGroup", ""))
+    customers = t.table("CustomersV2")
+    payer = (customers.c.dataAreaId == header["dataAreaId"]) & (
+        customers.c.CustomerAccount == header["InvoiceCustomerAccountNumber"]
+    )
+    return tax_rate(region, t.scalar(sa.select(customers.c.SalesTaxGroup).where(payer)) or "")
 
 
 def calculate_totals(store: Store, wish: Mapping[str, Any]) -> dict[str, int]:
@@ -64,9 +67,15 @@ def calculate_totals(store: Store, wish: Mapping[str, Any]) -> dict[str, int]:
         raise SandboxError(f"totals: no wish {sorted(unknown)[0]!r}; known: order, company, quotations")
     done = {"orders": 0, "quotations": 0}
     kinds = {"orders": ORDER} | ({"quotations": QUOTATION} if wish.get("quotations") else {})
-    with store.transaction() as t:
-        for name, kind in kinds.items():
-            done[name] = _calculate(t, kind, _stale(t, kind, wish))
+    for name, kind in kinds.items():
+        with store.read() as reader:
+            headers = _stale(reader, kind, wish)
+        done[name] = len(headers)
+        for company, group in groupby(headers, key=lambda header: str(header["dataAreaId"])):
+            same_company = list(group)
+            for start in range(0, len(same_company), _AT_ONCE):
+                with store.transaction() as t:  # not one for all: others want to write meanwhile
+                    _calculate(t, kind, company, same_company[start : start + _AT_ONCE])
     if "order" in wish and not done["orders"]:
         raise SandboxError(f"no order {wish['order']!r}" + (f" in {wish['company']}" if "company" in wish else ""))
     return done
@@ -74,48 +83,59 @@ def calculate_totals(store: Store, wish: Mapping[str, Any]) -> dict[str, int]:
 
 def _stale(t: Transaction, kind: Kind, wish: Mapping[str, Any]) -> list[dict[str, Any]]:
     table = t.table(kind.headers)
-    where = same(table, {"dataAreaId": wish["company"]} if "company" in wish else {})
+    companies = [str(wish["company"])] if "company" in wish else sa.select(t.table("LegalEntities").c.LegalEntityId)
+    where: list[sa.ColumnElement[bool]] = [table.c.dataAreaId.in_(companies)]
     if "order" in wish and kind is ORDER:
         where += [table.c[kind.number] == wish["order"]]
     else:
         where += [table.c[kind.header_flag] == "No"]
-    return t.rows(sa.select(table).where(*where).order_by(table.c.dataAreaId, table.c[kind.number]))
+    names = ("row_id", "dataAreaId", kind.number, _TOTALS[kind.headers]["charges"], "TotalDiscountAmount", *_PAYER)
+    columns = [table.c[name] for name in names]
+    return t.rows(sa.select(*columns).where(*where).order_by(table.c.dataAreaId, table.c[kind.number]))
 
 
-def _calculate(t: Transaction, kind: Kind, headers: Iterable[Mapping[str, Any]]) -> int:
-    done = 0
+def _calculate(t: Transaction, kind: Kind, company: str, headers: list[dict[str, Any]]) -> None:
     lines = t.table(kind.lines)
-    for company, group in groupby(headers, key=lambda header: str(header["dataAreaId"])):
-        same_company = list(group)
-        for start in range(0, len(same_company), _AT_ONCE):
-            part = same_company[start : start + _AT_ONCE]
-            numbers = [header[kind.number] for header in part]
-            where = (lines.c.dataAreaId == company, lines.c[kind.number].in_(numbers))
-            found: dict[str, list[dict[str, Any]]] = {}
-            for line in t.rows(sa.select(lines).where(*where)):
-                found.setdefault(line[kind.number].casefold(), []).append(line)
-            for header in part:
-                _total(t, kind, header, found.get(header[kind.number].casefold(), []))
-                done += 1
-    return done
+    numbers = [header[kind.number] for header in headers]
+    where = (lines.c.dataAreaId == company, lines.c[kind.number].in_(numbers))
+    found: dict[str, list[dict[str, Any]]] = {}
+    for line in t.rows(sa.select(lines.c.row_id, lines.c[kind.number], lines.c.LineAmount).where(*where)):
+        found.setdefault(line[kind.number].casefold(), []).append(line)
+    of_headers, of_lines = [], []
+    for header in headers:
+        totals, taxes = _totals(kind, header, found.get(header[kind.number].casefold(), []), rate_of(t, header))
+        of_headers.append(totals)
+        of_lines += taxes
+    _write(t, kind.headers, of_headers)
+    _write(t, kind.lines, of_lines)
 
 
-def _total(t: Transaction, kind: Kind, header: Mapping[str, Any], lines: list[dict[str, Any]]) -> None:
-    """Totals of one document. They are computed columns, so no etag moves."""
-    rate, names = rate_of(t, header), _TOTALS[kind.headers]
-    tax = Decimal(0)
+def _totals(
+    kind: Kind, header: Mapping[str, Any], lines: list[dict[str, Any]], rate: Decimal
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Columns of a header and of its lines that the job writes, each with its ``row_id``."""
+    names, taxes = _TOTALS[kind.headers], []
+    net = tax = Decimal(0)
     for line in lines:
-        mine = tax_on(Decimal(line["LineAmount"]), rate)
-        tax += mine
-        _set(t, kind.lines, line, {"TotalTaxAmount": decimal_text(mine)} | dict.fromkeys(kind.line_flags, "Yes"))
+        amount = Decimal(line["LineAmount"])
+        mine = tax_on(amount, rate)
+        net, tax = net + amount, tax + mine
+        flags = dict.fromkeys(kind.line_flags, "Yes")
+        taxes.append({"row": line["row_id"], "TotalTaxAmount": decimal_text(mine), **flags})
     charges, discount = Decimal(header[names["charges"]]), Decimal(header["TotalDiscountAmount"])
     header_tax = tax_on(charges, rate)
-    amount = sum((Decimal(line["LineAmount"]) for line in lines), Decimal(0)) - discount + charges + tax + header_tax
-    values = {"amount": amount, "tax": tax + header_tax, "header_tax": header_tax, "all_discount": discount}
+    values = {
+        "amount": net - discount + charges + tax + header_tax,
+        "tax": tax + header_tax,
+        "header_tax": header_tax,
+        "all_discount": discount,
+    }
     shown = {names[name]: decimal_text(value) for name, value in values.items()}
-    _set(t, kind.headers, header, {**shown, kind.header_flag: "Yes"})
+    return {"row": header["row_id"], **shown, kind.header_flag: "Yes"}, taxes
 
 
-def _set(t: Transaction, entity: str, row: Mapping[str, Any], values: Mapping[str, str]) -> None:
+def _write(t: Transaction, entity: str, rows: list[dict[str, Any]]) -> None:
+    """Write computed columns, so no etag moves."""
     table = t.table(entity)
-    t.connection.execute(table.update().where(table.c.row_id == row["row_id"]).values(values))
+    if rows:
+        t.connection.execute(table.update().where(table.c.row_id == sa.bindparam("row")), rows)
