@@ -115,8 +115,9 @@ def lookup_path(client: Client, known: Entity, name: str) -> LookupPath:
         heads = {lookup.column[1:-6] for lookup in known.lookups}
         raise SchemaError(f"{known.name}: '{name}': no lookup '{head}'{near(head, heads)}")
     chosen: list[tuple[Lookup, str]] = []
-    targets = _TARGET.findall(f".{tail}") if "(" in tail else []
-    if "(" in tail and "".join(f".{kind}({column})" for kind, column in targets) != f".{tail}":
+    is_longer = "." in tail and "(" not in tail.partition(".")[0]  # the targets named belong to a lookup further on
+    targets = _TARGET.findall(f".{tail}") if "(" in tail and not is_longer else []
+    if "(" in tail and not is_longer and "".join(f".{kind}({column})" for kind, column in targets) != f".{tail}":
         raise SchemaError(f"{known.name}: '{name}': write lookup.Target(column).Other(column)")
     for kind, column in targets:
         match = [lookup for lookup in found if lookup.target_type.lower() == kind.lower()]

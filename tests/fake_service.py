@@ -203,8 +203,9 @@ def _holds(entity: Entity, filter: str, row: Mapping[str, Any]) -> bool:
     def compare(match: re.Match[str]) -> str:
         kept = row.get(match[1])
         said = literal(kept, entity.column(match[1]).edm_type)
-        return str(said.casefold() == match[2].casefold())
+        is_same = said.casefold() == match[3].casefold()
+        return str(is_same if match[2] == "eq" else kept is not None and not is_same)  # null is not unequal to a value
 
-    text = re.sub(r"(\w+) eq ('(?:[^']|'')*'|[^\s()]+)", compare, filter)
+    text = re.sub(r"(\w+) (eq|ne) ('(?:[^']|'')*'|[^\s()]+)", compare, filter)
     assert re.fullmatch(r"(True|False|and|or|[() ])+", text), f"the fake cannot read the filter {filter}"
     return bool(eval(text))

@@ -203,3 +203,29 @@ def test_no_input_is_changed():
     compare(ours, theirs, CUSTOMERS)
     assert ours.equals(copies[0])
     assert theirs.equals(copies[1])
+
+
+def test_a_row_says_every_parent_that_it_waits_for():
+    task = CUSTOMERS.model_copy(update={"key": {"Account": "accountnumber"}})
+    source = rows(("A", "n", "1", 1, "Each"), ("B", "n", "1", 1, None), ("C", "n", "1", 1, "each "))
+    parents = {"Unit": pl.Series(["EACH", None]), "Name": pl.Series(["m"])}
+    found = compare(source, rows(("C", "n")), task, parents=parents)
+    assert found.waits.rows() == [(1, "B", "Unit", None), (0, "A", "Name", "n"), (1, "B", "Name", "n")]
+    assert found.count("blocked") == 2
+
+
+def test_a_field_that_only_says_what_a_row_is_worth_is_not_compared():
+    worth = tuple(f.model_copy(update={"role": "worth"}) if f.destination == "Limit" else f for f in CUSTOMERS.fields)
+    task = CUSTOMERS.model_copy(update={"fields": worth})
+    found = compare(rows(("A", "x", "5"), ("B", "x", "7")), rows(("A", "x", "6")), task)
+    assert found.rows.select("key", "outcome", "amount").rows() == [
+        ("A", "matched", 0),
+        ("B", "missing", Decimal("7")),
+    ]
+
+
+@pytest.mark.parametrize(("found", "differ"), [(1, 0), (7, 0), (8, 1), (None, 1)])
+def test_a_value_that_is_right_as_well_is_no_difference(found, differ):
+    also = tuple(f.model_copy(update={"also": ("7",)}) if f.destination == "Staff" else f for f in CUSTOMERS.fields)
+    task = CUSTOMERS.model_copy(update={"fields": also})
+    assert compare(rows(("A",)), rows(("A", None, "10.00", found)), task).cells.height == differ

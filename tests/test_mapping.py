@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -321,6 +321,7 @@ def test_a_filter_that_does_not_fit_the_columns_is_refused(column, value):
 amounts = st.decimals(min_value=-(10**20), max_value=10**20, allow_nan=False, allow_infinity=False, places=12)
 
 
+@settings(deadline=None)
 @given(st.lists(st.none() | amounts))
 def test_law_amounts_are_copied_without_losing_a_digit(values):
     found = one(rows(values, MONEY), destination="MaybeAmount")
@@ -328,6 +329,7 @@ def test_law_amounts_are_copied_without_losing_a_digit(values):
     assert found.to_list() == values
 
 
+@settings(deadline=None)
 @given(st.lists(st.none() | texts))
 def test_law_rows_keep_count_and_order_under_every_map(values):
     fields = (
@@ -342,6 +344,7 @@ def test_law_rows_keep_count_and_order_under_every_map(values):
     assert mapped.rows["Text"].to_list() == [value or None for value in values]
 
 
+@settings(deadline=None)
 @given(st.lists(st.none() | texts | st.sampled_from(["usa", " DE", "GERMANY"])))
 def test_law_every_value_is_mapped_blank_or_listed_once_as_unmapped(values):
     field = FieldMap(destination="Text", source="x", map="value_map", value_map="country", blank_default="?")
@@ -356,12 +359,14 @@ def test_law_every_value_is_mapped_blank_or_listed_once_as_unmapped(values):
         assert listed.get(number, value) == value
 
 
+@settings(deadline=None)
 @given(st.lists(st.none() | texts), st.integers(1, 8))
 def test_law_truncate_never_lengthens_and_keeps_a_prefix(values, size):
     for value, cut in zip(values, one(rows(values, pl.String), destination="Text", truncate=size), strict=True):
         assert cut == (value[:size] if value else None)
 
 
+@settings(deadline=None)
 @given(st.lists(st.none() | texts))
 def test_law_a_default_replaces_blanks_and_nothing_else(values):
     found = one(rows(values, pl.String), destination="Text", map="default_if_blank", value="-")
@@ -369,6 +374,7 @@ def test_law_a_default_replaces_blanks_and_nothing_else(values):
         assert became == (value if value and value.strip() else "-")
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.none() | texts, st.none() | amounts, st.none() | st.booleans())))
 def test_law_what_is_written_as_expected_projects_to_itself(values):
     keys = pl.Series("key", [f"K{number}" for number in range(len(values))], pl.String)
@@ -385,3 +391,44 @@ def test_law_what_is_written_as_expected_projects_to_itself(values):
 
 
 SIDES = (("t", pl.String), ("m", MONEY), ("b", pl.Boolean))
+
+
+# --- amounts of one row in one ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("transform", "x", "y", "becomes"),
+    [
+        pytest.param("sum(x, y)", "10.10", "1.20", "11.30", id="sum"),
+        pytest.param("difference(x, y)", "10.10", "1.20", "8.90", id="difference"),
+        pytest.param("difference(x, y)", "10.10", None, "10.10", id="a blank beside an amount is 0"),
+        pytest.param("sum(x, y)", None, "1.20", "1.20", id="also the first"),
+        pytest.param("difference(x, y)", None, "1.20", "-1.20", id="which may be taken from"),
+        pytest.param("sum(x, y)", None, None, None, id="all blank is blank"),
+        pytest.param("sum(x, y)", "99999999999999999999.000000000001", "0.000000000002",
+                     "99999999999999999999.000000000003", id="every digit"),
+    ],
+)  # fmt: skip
+def test_amounts_of_a_row_are_added_or_taken_off(transform, x, y, becomes):
+    source = pl.DataFrame(
+        {"key": ["K"], "x": [x and Decimal(x)], "y": [y and Decimal(y)]},
+        schema={"key": pl.String, "x": MONEY, "y": MONEY},
+    )
+    field = FieldMap(destination="MaybeAmount", source="x", map="transform", transform=(transform,))
+    assert source_columns(task(field)) == ["key", "x", "y"]
+    assert expected(source, task(field), ENTITY).rows["MaybeAmount"].to_list() == [becomes and Decimal(becomes)]
+
+
+def test_a_text_is_no_amount_to_add():
+    source = pl.DataFrame({"key": ["K"], "x": [1], "y": ["1"]})
+    field = FieldMap(destination="Amount", source="x", map="transform", transform=("sum(x, y)",))
+    with pytest.raises(SchemaError, match=r"sum needs amounts, y is String"):
+        expected(source, task(field), ENTITY)
+
+
+def test_a_blank_number_in_a_key_stays_blank_where_the_column_cannot_be():
+    source = pl.DataFrame({"key": ["K", "K"], "x": [1, None]}, schema={"key": pl.String, "x": pl.Int32})
+    line = FieldMap(destination="Whole", source="x")
+    assert expected(source, task(line), ENTITY).rows["Whole"].to_list() == [1, 0]
+    keyed = task(line, key={"Key": "key", "Whole": "x"})
+    assert expected(source, keyed, ENTITY).rows["Whole"].to_list() == [1, None]

@@ -269,6 +269,21 @@ FAULTS = [
         id="prerequisite",
     ),
     pytest.param(
+        HEAD + FIELDS.replace("money: true", "parent: [{entity: A, column: B}, {entity: A, column: B, task: acounts}]"),
+        ["fields[3].parent[1].task: no task 'acounts'; did you mean 'accounts'?"],
+        id="an unknown parent among several",
+    ),
+    pytest.param(
+        HEAD + FIELDS.replace("money: true", "map: transform, transform: ['sum(x, creditlimit)']"),
+        ["fields[3].transform: 'sum(x, creditlimit)' has wrong arguments", "with 'creditlimit' first"],
+        id="a sum without its source",
+    ),
+    pytest.param(
+        HEAD + FIELDS.replace("money: true", "map: transform, transform: ['difference(creditlimit, 1x)']"),
+        ["fields[3].transform: '1x' is not the name of a column"],
+        id="a difference with no column",
+    ),
+    pytest.param(
         HEAD + FIELDS.replace("money: true", "parent: {entity: A, column: B, task: acounts}"),
         ["fields[3].parent.task: no task 'acounts'; did you mean 'accounts'?"],
         id="an unknown parent",

@@ -6,7 +6,7 @@ from decimal import ROUND_HALF_UP, Context, Decimal
 
 import polars as pl
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from p2c_lib.money import document_total, freight_tax, join_discount, smallest_unit, split_discount
@@ -58,6 +58,7 @@ def test_a_quotient_just_below_a_half_is_not_rounded_up():
     assert (u, c, back) == (0, Decimal("-1000000000"), Decimal("1000000000"))
 
 
+@settings(deadline=None)
 @given(discounts, quantities, st.sampled_from([0, 2, 3]))
 @example(Decimal("0.00"), Decimal("0"), 2)
 @example(Decimal("99999999.99"), Decimal("0.00001"), 2)
@@ -79,6 +80,7 @@ def test_what_is_not_known_stays_unknown():
 amounts = st.decimals(min_value=-(10**9), max_value=10**9, places=2)
 
 
+@settings(deadline=None)
 @given(st.lists(amounts, max_size=6), amounts, amounts, st.none() | amounts)
 def test_a_total_is_its_parts_whatever_is_left_out(lines, discount, freight, tax):
     frame = pl.DataFrame(

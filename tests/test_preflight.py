@@ -28,6 +28,8 @@ def ready() -> World:
     sales.find("uoms", name="Box")[0]["_uomscheduleid_value"] = "00000000-0000-0000-0001-000000000001"
     sales.add("pricelevels", name="B", statecode=0, _transactioncurrencyid_value=USD)
     sales.add("pricelevels", name="A", statecode=0, _transactioncurrencyid_value=USD)
+    for name in ("CRM Service USA (sample)", "Europe Retail", "UK Retail"):
+        sales.add("pricelevels", name=name, statecode=0, _transactioncurrencyid_value=USD)
     sales.add(
         "organizations",
         oobpricecalculationenabled=True,
@@ -39,7 +41,11 @@ def ready() -> World:
         "WhoAmI": {"UserId": "u1"},
         "RetrieveVersion()": {"Version": "9.2.24044.158"},
         "systemusers(u1)/Microsoft.Dynamics.CRM.RetrieveUserPrivileges()": {
-            "RolePrivileges": [{"PrivilegeName": "prvCreateProduct"}, {"PrivilegeName": "prvWriteProduct"}]
+            "RolePrivileges": [
+                {"PrivilegeName": f"prv{verb}{kind}"}
+                for kind in ("Product", "Order", "Invoice")
+                for verb in ("Create", "Write")
+            ]
         },
     }
     fno.said = {"GetApplicationVersion": "10.0.40.10", "GetPlatformBuildVersion": "7.0.7120.45"}
@@ -321,11 +327,8 @@ def test_write_privileges_are_left_to_a_person_when_the_service_does_not_tell():
     world = ready()
     world.sales.said["systemusers(u1)/Microsoft.Dynamics.CRM.RetrieveUserPrivileges()"] = NotFound("no", status=404)
     written = {c.name: c.status for c in checked(world) if c.name.startswith("write ")}
-    assert written == {
-        "write products": "by_hand",
-        "write CustomersV2": "by_hand",
-        "write CDSContactPersons": "by_hand",
-    }
+    entities = {task.destination.entity for template in TEMPLATES.values() for task in template.tasks}
+    assert written == {f"write {entity}": "by_hand" for entity in entities}
 
 
 def test_what_no_interface_tells_comes_with_a_menu_path():

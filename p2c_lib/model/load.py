@@ -331,9 +331,13 @@ def _field_faults(loc: Loc, field: FieldMap, value_maps: Mapping[str, Any]) -> I
     if field.value_map is not None and field.value_map not in value_maps:
         yield (*loc, "value_map"), f"no value map '{field.value_map}'; {suggest(field.value_map, value_maps)}"
     try:
-        field.steps()
+        columns = [column for step in field.steps() for column in step.columns]
     except ValueError as error:
         yield (*loc, "transform"), str(error)
+        return
+    for column in columns:
+        if not _COLUMN.fullmatch(column):
+            yield (*loc, "transform"), f"'{column}' is not the name of a column; a path is a.b, or a.Table(b).Other(c)"
 
 
 def _check_across(sources: Sources, templates: Mapping[str, Template]) -> None:

@@ -117,7 +117,8 @@ def lookups(context: Context) -> Iterator[Check]:
         client = context.clients["sales"]
         source = context.clients[task.source.system]
         entity = client.entity(task.destination.entity)
-        fields = [field for field in task.fields if "." in field.destination]
+        # What points to rows that tasks bring is no setup; comparing says which of those are missing.
+        fields = [field for field in task.fields if "." in field.destination and not field.parent]
         columns = list(dict.fromkeys(field.source for field in fields if field.source))
         there, unreadable = _distinct(source, task.source.entity, columns)
         yield from unreadable
@@ -138,6 +139,8 @@ def lookups(context: Context) -> Iterator[Check]:
         found = resolve(client, client.metadata(), entity, paths, pl.DataFrame(rows, schema=schema))
         for number, (field, value, used) in enumerate(asked):
             problem = found[field.destination].problems[number]
+            if found[field.destination].several[number] and any(f.parent for f in task.fields):
+                problem = None  # which of them is meant, the row's product says
             yield judged(
                 problem is None,
                 f"{field.destination} {value}",

@@ -218,8 +218,9 @@ def sales_write_privileges(context: Context) -> Iterator[Check]:
         return
     for name in sets:
         kind = client.entity(name).type_name
+        kind = facts()["privileges"].get(kind, kind.capitalize())
         missing = [verb for verb in ("Create", "Write") if f"prv{verb}{kind}".lower() not in names]
-        found = f"missing: {listed([f'prv{verb}{kind.capitalize()}' for verb in missing])}" if missing else "granted"
+        found = f"missing: {listed([f'prv{verb}{kind}' for verb in missing])}" if missing else "granted"
         yield judged(not missing, f"write {name}", "sales", found, "create and write", remedy)
 
 

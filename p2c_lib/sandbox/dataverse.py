@@ -292,6 +292,10 @@ def _version(work: Work, call: Call, _: str) -> Answer:
     return json_answer({"@odata.context": context, "Version": work.config.version})
 
 
+_PRIVILEGE_OF = {"salesorder": "Order"}
+_WITHOUT_PRIVILEGES = ("quotedetail", "salesorderdetail", "invoicedetail")  # their documents' hold for them
+
+
 def _privileges(work: Work, call: Call) -> Answer:
     """What the calling user's roles allow: everything but what the sandbox was told to deny."""
     denied = {(rule["entity"], rule["verb"]) for rule in work.config.denied if rule["system"] == "sales"}
@@ -300,9 +304,10 @@ def _privileges(work: Work, call: Call) -> Answer:
             "Depth": "Deep",
             "PrivilegeId": str(uuid.uuid5(NAMESPACE, f"prv{verb}{entity.type}")),
             "BusinessUnitId": work.user.get("_businessunitid_value"),
-            "PrivilegeName": f"prv{verb.capitalize()}{entity.schema_name}",
+            "PrivilegeName": f"prv{verb.capitalize()}{_PRIVILEGE_OF.get(entity.type, entity.schema_name)}",
         }
         for entity in work.schema.entities.values()
+        if entity.type not in _WITHOUT_PRIVILEGES
         for verb in ("create", "read", "write", "delete")
         if (entity.name, verb) not in denied
     ]

@@ -31,11 +31,13 @@ class Resolved:
         ids: ``/uoms(<guid>)``, null where blank or not found.
         problems: Why a value that is there was not found, null where it was.
         navs: The navigation property to bind, null where not found.
+        several: Whether more than one row fits.
     """
 
     ids: pl.Series
     problems: pl.Series
     navs: pl.Series
+    several: pl.Series
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,11 @@ def resolve(
         steps = _steps(client, entity, path)
         if isinstance(steps, str):
             problem = pl.repeat(steps, wanted.height, dtype=pl.String, eager=True)
-            found[path] = Resolved(_none(wanted.height), problem, _none(wanted.height))
+            nothing = pl.repeat(None, wanted.height, dtype=pl.String, eager=True)
+            found[path] = Resolved(nothing, problem, nothing, problem.is_null())
         elif wanted.is_empty():
-            found[path] = Resolved(_none(0), _none(0), _none(0))
+            nothing = pl.Series([], dtype=pl.String)
+            found[path] = Resolved(nothing, nothing, nothing, nothing.is_null())
         else:
             chosen[path] = steps
     singles = {path: steps[0][0] for path, steps in chosen.items() if len(steps) == 1}
@@ -176,7 +180,7 @@ def _together(tables: Sequence[tuple[_Reference, pl.DataFrame]], names: pl.Serie
     )
     one = pl.col("fits") == 1
     answers = frame.select(id=pl.when(one).then("id"), nav=pl.when(one).then("nav"))
-    return Resolved(answers["id"], _problems([ref for ref, _ in tables], frame), answers["nav"])
+    return Resolved(answers["id"], _problems([ref for ref, _ in tables], frame), answers["nav"], frame["fits"] > 1)
 
 
 def _problems(refs: Sequence[_Reference], frame: pl.DataFrame) -> pl.Series:
@@ -194,7 +198,3 @@ def _problems(refs: Sequence[_Reference], frame: pl.DataFrame) -> pl.Series:
         .then(pl.format(f"no row of {where} {{}}{among}", said))
         .otherwise(pl.format(f"{{}} rows of {have} {{}}; which one is meant?", "fits", said))
     )["problem"]
-
-
-def _none(height: int) -> pl.Series:
-    return pl.repeat(None, height, dtype=pl.String, eager=True)
