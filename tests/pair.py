@@ -18,7 +18,17 @@ from p2c_lib.model import all_tasks, load_templates
 from p2c_lib.sandbox import lifecycle
 
 JOINED = ["task", "key", "field", "outcome"]
-TASKS = ["products", "accounts", "contacts", "contacts_to_customer"]
+MASTERS = ["products", "accounts", "contacts", "contacts_to_customer"]
+DOCUMENTS = [
+    "quote_headers",
+    "quote_lines",
+    "order_headers_to_fno",
+    "order_lines_to_fno",
+    "order_headers_to_sales",
+    "order_lines_to_sales",
+    "invoice_headers",
+    "invoice_lines",
+]
 
 
 class Pair:
@@ -36,7 +46,7 @@ class Pair:
             plain["ca_file"] = self.state["ca_file"]
         return Profile.model_validate({**plain, **changes})
 
-    def run(self, name: str, overlays: tuple[Path, ...] = (), tasks: Sequence[str] = TASKS) -> Path:
+    def run(self, name: str, overlays: tuple[Path, ...] = (), tasks: Sequence[str] = MASTERS) -> Path:
         profile = self.profile().model_copy(update={"overlays": overlays})
         folder = folders.create(self.folder / name, profile, {})
         with runs.open_clients(profile) as clients:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from pair import JOINED, Pair
+from pair import DOCUMENTS, JOINED, MASTERS, Pair
 
 from p2c_lib import apply as applying
 from p2c_lib import folder as folders
@@ -45,12 +45,14 @@ def assert_whole(folder: Path) -> None:
     [
         pytest.param({"size": "small", "seed": 7, "drift": True}, id="small"),
         pytest.param({"size": "small", "seed": 20261, "drift": True}, id="small, another seed"),
-        pytest.param({"size": "medium", "seed": 7, "drift": True}, id="medium"),
+        pytest.param(
+            {"size": "medium", "seed": 7, "drift": True, "counts": {"orders": 3000}}, id="medium, with fewer orders"
+        ),
     ],
     indirect=True,
 )
 def test_every_injected_difference_is_found_and_nothing_else_is(pair):
-    folder = pair.run("run")
+    folder = pair.run("run", tasks=MASTERS + DOCUMENTS)
     truth, seen = pair.truth(), found(folder)
     assert truth.join(seen, on=JOINED, how="anti", nulls_equal=True).rows() == []
     assert seen.join(truth, on=JOINED, how="anti", nulls_equal=True).rows() == []
@@ -61,7 +63,7 @@ def test_every_injected_difference_is_found_and_nothing_else_is(pair):
 
 @pytest.mark.parametrize("pair", [pytest.param({"size": "small", "drift": False}, id="small")], indirect=True)
 def test_clean_systems_are_in_step(pair):
-    folder = pair.run("run")
+    folder = pair.run("run", tasks=MASTERS + DOCUMENTS)
     assert set(found(folder)["outcome"]) == {"excluded"}
     assert_whole(folder)
     assert folders.read_run(folder)["exit_code"] == 0
@@ -69,8 +71,8 @@ def test_clean_systems_are_in_step(pair):
 
 @pytest.mark.parametrize("pair", [pytest.param({"empty": True}, id="empty")], indirect=True)
 def test_empty_systems_are_in_step(pair):
-    run = folders.read_run(pair.run("run"))
-    assert [task["source_rows"] for task in run["tasks"]] == [0] * 4
+    run = folders.read_run(pair.run("run", tasks=MASTERS + DOCUMENTS))
+    assert [task["source_rows"] for task in run["tasks"]] == [0] * 12
     assert run["exit_code"] == 0
 
 
