@@ -485,6 +485,7 @@ def test_freight_tax_line_comes_changes_and_goes_with_the_headers_amount(api: Ap
         True,
         D("2.5"),
     )
+    assert (row.get("msdynce_ordernumber"), row.get("msdynce_invoicenumber")) == (None, None)
     found = api.get(f"{SETS[kind]}({header})")
     assert (found["totalamount"], found["totaltax"]) == (D("45.5"), D("3"))
     assert found["msdynce_hasexternallymaintainedproductsonly"] is True

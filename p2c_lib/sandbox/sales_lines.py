@@ -5,7 +5,7 @@ the product's unit group; a product's number of decimals binds the quantity; a l
 externally-maintained flag (quotes and orders), the header tells whether all its lines have such products, and the
 lines repeat what the header tells. Inferred: the codes of refusals; a line that names no document number gets its
 header's, without which an order that was born in Sales could not be matched when it comes back; the Freight Tax line
-does not count as a product that is not externally maintained.
+does not count as a product that is not externally maintained, and carries no document number.
 """
 
 from __future__ import annotations
@@ -83,7 +83,9 @@ def _given_by_header(work: Work, kind: Kind, header: Mapping[str, Any], given: M
     filled: dict[str, Any] = {line: header[column] for line, column in kind.mirrors.items()}
     filled["_transactioncurrencyid_value"] = header["_transactioncurrencyid_value"]
     if work.config.solution:
-        filled |= {line: header[column] for line, column in kind.copies.items() if given.get(line) is None}
+        # The Freight Tax line is no line of F&O's document: it must not take the number of one that is still to come.
+        copies = {} if given.get("msdynce_ismisctax") else kind.copies
+        filled |= {line: header[column] for line, column in copies.items() if given.get(line) is None}
         if kind.flag_copy is not None:
             filled[kind.flag_copy] = header[FLAG]
     table = work.store.tables[kind.line]
