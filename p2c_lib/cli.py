@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from datetime import timedelta
 from importlib.metadata import version as installed_version
@@ -15,38 +14,29 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from p2c_lib.config import Profile, home, load_profile, sandbox_dir
+from p2c_lib.config import Profile, home, load_profile
 from p2c_lib.diff import ROW_OUTCOMES
 from p2c_lib.errors import P2CError, ParameterError
+from p2c_lib.sandbox_cli import AsJson, err_console, out_console, sandbox_app
+
+DEMO_ORDERS = 400
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-sandbox_app = typer.Typer(no_args_is_help=True, help="Both services on this machine, with data to try things on.")
 templates_app = typer.Typer(no_args_is_help=True, help="What the templates say, and whether they fit the services.")
 app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(templates_app, name="templates")
 
-# A table cut to 80 columns in a log or a pipe helps nobody.
-out_console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 160)
-err_console = Console(stderr=True, soft_wrap=True)
 
 ProfileOption = Annotated[str, typer.Option("--profile", "-p", help="A profile of p2c.toml.")]
 CompanyOption = Annotated[str, typer.Option(help="F&O legal entity; default: the profile's.")]
 RunFolder = Annotated[Path, typer.Argument(help="The folder that `p2c run` printed.", metavar="DIR")]
-SandboxDir = Annotated[
-    Path | None, typer.Option("--dir", help="Folder of its data and addresses.", show_default=".p2c/sandbox")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="As JSON on standard output.")]
 TaskNames = Annotated[list[str] | None, typer.Argument(help="See `p2c templates list`.", metavar="[TASK]...")]
 Notebooks = Annotated[bool, typer.Option("--notebooks/--no-notebooks", help="In notebooks that are kept, or without.")]
 Threshold = Annotated[int | None, typer.Option(min=0, help="Differing rows still called in step.")]
-Size = Annotated[str | None, typer.Option(help="small (300 accounts), medium (20,000) or large (500,000).")]
-Seed = Annotated[int | None, typer.Option(help="Same seed, same data.")]
-Wrong = Annotated[list[str] | None, typer.Option(help="Set one thing up wrongly, for preflight; may be repeated.")]
 
 
 def main() -> None:
@@ -192,7 +182,7 @@ def demo() -> None:
     place = home() / ".p2c" / "demo"
     lifecycle.stop(place)
     out_console.print("starting both services with a small data set that has differences in it ...")
-    started = lifecycle.start(place, size="small", drift=True, detach=True)
+    started = lifecycle.start(place, size="small", counts={"orders": DEMO_ORDERS}, drift=True, detach=True)
     out_console.print(f"Sales {started['sales_url']}, F&O {started['fno_url']}", highlight=False)
     os.environ["P2C_SANDBOX_DIR"] = str(place.resolve())  # the notebooks load the profile again
     try:
@@ -247,81 +237,6 @@ def templates_check(profile: ProfileOption = "", company: CompanyOption = "") ->
             for problem in found:
                 out_console.print(f"  {escape(problem)}", highlight=False)
     raise typer.Exit(int(problems > 0))
-
-
-@sandbox_app.command("start")
-def sandbox_start(
-    folder: SandboxDir = None,
-    size: Size = None,
-    seed: Seed = None,
-    drift: Annotated[bool, typer.Option("--drift", help="Put differences of every kind in.")] = False,
-    empty: Annotated[bool, typer.Option("--empty", help="Reference data only.")] = False,
-    detach: Annotated[bool, typer.Option("--detach", help="Leave both services running and come back.")] = False,
-    tls: Annotated[bool, typer.Option("--tls", help="Serve https with a throw-away certificate.")] = False,
-    wrong: Wrong = None,
-) -> None:
-    """Start both services; without --detach they run until Ctrl-C."""
-    from p2c_lib.sandbox import lifecycle
-
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a supervisor's "stop" takes both services along
-    with err_console.status("making data and starting both services") as spinner:
-
-        def ready(started: dict[str, Any]) -> None:
-            spinner.stop()
-            for name in ("sales_url", "fno_url"):
-                out_console.print(f"{name}: {started[name]}", highlight=False)
-            if not detach:
-                out_console.print("Ctrl-C stops both")
-
-        lifecycle.start(
-            folder or sandbox_dir(),
-            size=size,
-            seed=seed,
-            drift=drift or None,
-            empty=empty or None,
-            detach=detach,
-            tls=tls,
-            wrong=tuple(wrong or ()),
-            on_ready=ready,
-        )
-
-
-@sandbox_app.command("stop")
-def sandbox_stop(folder: SandboxDir = None) -> None:
-    """Stop both services; the data stays."""
-    from p2c_lib.sandbox import lifecycle
-
-    out_console.print("stopped" if lifecycle.stop(folder or sandbox_dir()) else "no sandbox was running")
-
-
-@sandbox_app.command("status")
-def sandbox_status(folder: SandboxDir = None, as_json: AsJson = False) -> None:
-    """Say whether the sandbox runs, where, and what data it holds."""
-    from p2c_lib.sandbox import lifecycle
-
-    facts = lifecycle.status(folder or sandbox_dir())
-    if as_json:
-        sys.stdout.write(json.dumps(facts, indent=2, default=str) + "\n")
-    else:
-        for name, value in facts.items():
-            out_console.print(f"{name}: {escape(str(value))}", highlight=False)
-    raise typer.Exit(0 if facts["running"] else 1)
-
-
-@sandbox_app.command("reset")
-def sandbox_reset(
-    folder: SandboxDir = None,
-    size: Size = None,
-    seed: Seed = None,
-    drift: Annotated[bool | None, typer.Option("--drift/--no-drift", help="With differences, or without.")] = None,
-    empty: Annotated[bool | None, typer.Option("--empty/--no-empty", help="Reference data only, or all.")] = None,
-) -> None:
-    """Make the data anew; what is not named stays as it was."""
-    from p2c_lib.sandbox import lifecycle
-
-    with err_console.status("making data"):
-        lifecycle.reset(folder or sandbox_dir(), size=size, seed=seed, drift=drift, empty=empty)
-    out_console.print("data made anew")
 
 
 def _near(path: Path) -> Path:

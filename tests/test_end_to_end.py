@@ -43,8 +43,10 @@ def assert_whole(folder: Path) -> None:
 @pytest.mark.parametrize(
     "pair",
     [
-        pytest.param({"size": "small", "seed": 7, "drift": True}, id="small"),
-        pytest.param({"size": "small", "seed": 20261, "drift": True}, id="small, another seed"),
+        pytest.param({"size": "small", "seed": 7, "drift": True, "counts": {"orders": 400}}, id="small"),
+        pytest.param(
+            {"size": "small", "seed": 20261, "drift": True, "counts": {"orders": 400}}, id="small, another seed"
+        ),
         pytest.param(
             {"size": "medium", "seed": 7, "drift": True, "counts": {"orders": 3000}}, id="medium, with fewer orders"
         ),
@@ -61,7 +63,9 @@ def test_every_injected_difference_is_found_and_nothing_else_is(pair):
     assert folders.read_run(folder)["exit_code"] == 1
 
 
-@pytest.mark.parametrize("pair", [pytest.param({"size": "small", "drift": False}, id="small")], indirect=True)
+@pytest.mark.parametrize(
+    "pair", [pytest.param({"size": "small", "drift": False, "counts": {"orders": 400}}, id="small")], indirect=True
+)
 def test_clean_systems_are_in_step(pair):
     folder = pair.run("run", tasks=MASTERS + DOCUMENTS)
     assert set(found(folder)["outcome"]) == {"excluded"}

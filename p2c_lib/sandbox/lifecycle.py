@@ -59,7 +59,8 @@ def start(
         seed: Of the made-up data, 7 by default.
         drift: True puts differences between the systems into the data.
         empty: True makes reference data only.
-        counts: Rows of ``accounts``, ``contacts`` and ``products``, instead of those of the size.
+        counts: Rows of ``accounts``, ``contacts``, ``products``, instead of those of the size, and of ``orders`` (with
+            their quotes and invoices), of which no size has any.
         detach: True returns when both are healthy and leaves them running; False waits until Ctrl-C and stops them.
         tls: True serves https with a certificate signed by ``ca.pem`` in the folder.
         ports: ``sales`` and ``fno``; free ones by default.
