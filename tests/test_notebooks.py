@@ -13,6 +13,7 @@ import lxml.html
 import nbformat
 import polars as pl
 import pytest
+from pair import DOCUMENTS
 from polars.testing import assert_frame_equal
 
 from p2c_lib import execution, notebook
@@ -23,11 +24,12 @@ from p2c_lib.model import find_task, load_templates
 from p2c_lib.sandbox import lifecycle
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = ["preflight", "products", "accounts", "contacts", "overview"]
+NAMES = ["preflight", "products", "accounts", "contacts", "quotes", "orders", "invoices", "overview"]
 TASKS = ["products", "accounts", "contacts", "contacts_to_customer"]
+HEADERS = ["quote_headers", "order_headers_to_sales", "invoice_headers"]
 DONE = ["accounts", "contacts_to_customer"]
 COUNTS = ["source_rows", "destination_rows", "matched", "mismatched", "missing", "extra", "excluded", "blocked"]
-SMALL = {"accounts": 120, "contacts": 200, "products": 80}
+SMALL = {"accounts": 120, "contacts": 200, "products": 80, "orders": 60}
 
 
 class Place:
@@ -105,7 +107,7 @@ def test_every_notebook_runs_on_its_defaults(place):
     assert not list((ROOT / "notebooks").glob("runs")) and not list((ROOT / "notebooks").glob(".p2c"))
     runs = [facts(path.parent) for path in (place.home / "runs").glob("*/run.json")]
     assert sorted([task["task"] for task in run["tasks"]] for run in runs) == sorted(
-        [["products"], ["accounts"], ["contacts"], TASKS]
+        [["products"], ["accounts"], ["contacts"], *([name] for name in HEADERS), [*TASKS, *DOCUMENTS]]
     )
     assert {run["exit_code"] for run in runs} == {1}
     assert all((path / "report.html").exists() for path in (place.home / "runs").iterdir())
@@ -198,8 +200,8 @@ def test_a_cell_that_takes_too_long_is_ended_and_told(place, tmp_path, monkeypat
 def test_a_notebook_refuses_parameters_that_it_does_not_declare(tmp_path):
     with pytest.raises(ParameterError, match=r"accounts\.ipynb has no parameter sampel; known: task, profile, company"):
         execution.execute_notebook("accounts", tmp_path / "a.ipynb", {"sampel": 3}, 10)
-    with pytest.raises(ParameterError, match=r"no notebook .*quotes\.ipynb"):
-        execution.execute_notebook("quotes", tmp_path / "a.ipynb", {}, 10)
+    with pytest.raises(ParameterError, match=r"no notebook .*returns\.ipynb"):
+        execution.execute_notebook("returns", tmp_path / "a.ipynb", {}, 10)
     assert list(tmp_path.iterdir()) == []
 
 

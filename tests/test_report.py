@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from p2c_lib import folder as folders
 from p2c_lib import report
+from p2c_lib.chains import WAIT_COLUMNS
 from p2c_lib.config import Profile
 from p2c_lib.errors import ParameterError
 from p2c_lib.explain import OUTCOME_COLUMNS, money_text
@@ -61,6 +62,7 @@ def run(tmp_path):
     place = made / "tasks" / "accounts"
     folders.write_json(place / "summary.json", {"task": "accounts", **COUNTS})
     DIFFERING.write_parquet(place / "outcomes.parquet")
+    WAIT_COLUMNS.to_frame().write_parquet(place / "waits.parquet")
     lost = {
         "task": "accounts",
         "field": "Country",
