@@ -102,7 +102,7 @@ run.unmapped()
 # ## Do the documents tie out?
 #
 # The lines of each document, with charges and tax and less the discount, against its header: on each side, and one side
-# against the other. Needs the headers and the lines in one run: `p2c run` with both tasks, or the overview.
+# against the other. On its own this notebook reads the other task too; in a larger run the overview tells.
 
 # %%
 run.documents()

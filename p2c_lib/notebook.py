@@ -28,6 +28,7 @@ from p2c_lib.config import FnoEndpoint, Profile, load_profile
 from p2c_lib.connect import Client
 from p2c_lib.diff import ROW_OUTCOMES
 from p2c_lib.errors import ParameterError
+from p2c_lib.explain import money_text
 from p2c_lib.model import Task, Template, all_tasks, describe, find_task, load_templates
 
 DOCUMENTS_SHOWN = 20
@@ -324,8 +325,11 @@ def documents_table(ties: pl.DataFrame, sample: int) -> HTML:
     )
     if off.is_empty():
         return HTML(f"<p>All {ties.height:,} documents tie out, on each side and across.</p>")
+    worst = off.sort("at_stake", "document", descending=[True, False]).head(sample)
+    amounts = [name for name, dtype in worst.schema.items() if dtype.is_decimal()]
+    shown = [row | {name: money_text(row[name], row["currency"]) for name in amounts} for row in worst.to_dicts()]
     return table(
-        off.sort("at_stake", "document", descending=[True, False]).head(sample),
+        pl.DataFrame(shown).drop("currency"),
         f"{off.height:,} of {ties.height:,} documents do not tie out; difference_ is the header less its own lines, "
         "charges, tax and discount",
     )
