@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 
 from p2c_lib import mapping
+from p2c_lib.cells import as_text
 from p2c_lib.chains import waits
 from p2c_lib.config import Profile
 from p2c_lib.connect import Client, Metadata, connect, literal
@@ -234,7 +235,7 @@ def summary(task: Task, sides: Sides, compared: Compared) -> dict[str, Any]:
         "unmapped_values": compared.unmapped.height,
         "currency_column": task.currency,
         "tie_out": task.tie_out.model_dump() if task.tie_out else None,
-        "amount_at_stake": {code or "": format(amount.normalize(), "f") for code, amount in money.iter_rows()},
+        "amount_at_stake": dict(money.select(pl.col("currency").fill_null(""), as_text("amount", MONEY)).iter_rows()),
         "seconds": round(sides.seconds + compared.seconds, 3),
         "seconds_reading": round(sides.seconds, 3),
     }
