@@ -23,6 +23,7 @@ OUTCOME_COLUMNS = pl.Schema(
         "field": pl.String(),
         "outcome": pl.String(),
         "reason": pl.String(),
+        "code": pl.String(),
         "expected": pl.String(),
         "found": pl.String(),
         "amount": MONEY,
@@ -32,7 +33,8 @@ OUTCOME_COLUMNS = pl.Schema(
     }
 )
 """Columns and dtypes of ``outcomes.parquet``: one row for each key and field of a mismatched row, one row with a null
-field for every other row that is not matched. ``amount`` is what the row or the field is worth, in ``currency``."""
+field for every other row that is not matched. ``code`` is a key of `REASONS`, ``reason`` says it in words; of an
+excluded row it is the name of the condition that stopped it. ``amount`` is what the row or the field is worth, in ``currency``."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def explain(
         faults: What `tieout.line_faults` says of the lines that stand alone.
 
     Returns:
-        Shape (rows, 11) with the columns of `OUTCOME_COLUMNS`.
+        Shape (rows, 12) with the columns of `OUTCOME_COLUMNS`.
     """
     rows = outcomes.rows.filter(~pl.col("outcome").is_in(["matched", "mismatched"]))
     whole = rows.select(
@@ -137,6 +139,7 @@ def explain(
         field="field",
         outcome="outcome",
         reason=pl.col("code").replace_strict(says, default=pl.col("code"), return_dtype=pl.String),
+        code=pl.col("code").str.split(":").list.first(),
         expected="expected",
         found="found",
         amount="amount",

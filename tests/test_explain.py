@@ -50,7 +50,7 @@ def test_what_could_not_have_arrived_yet_is_told_from_what_should_have(minutes_a
     source = rows(("A", "x"))
     pulled = source.with_columns(modifiedon=pl.lit(NOON - timedelta(minutes=minutes_ago)))
     table = explained(source, rows(), pulled=pulled, at=NOON, lag=timedelta(minutes=60))
-    assert table.select("outcome", "reason").rows() == [("missing", REASONS[says].says)]
+    assert table.select("outcome", "code", "reason").rows() == [("missing", says, REASONS[says].says)]
 
 
 def test_amounts_are_written_without_trailing_zeros_and_nothing_is_lost():
