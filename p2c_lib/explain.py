@@ -34,7 +34,8 @@ OUTCOME_COLUMNS = pl.Schema(
 )
 """Columns and dtypes of ``outcomes.parquet``: one row for each key and field of a mismatched row, one row with a null
 field for every other row that is not matched. ``code`` is a key of `REASONS`, ``reason`` says it in words; of an
-excluded row it is the name of the condition that stopped it. ``amount`` is what the row or the field is worth, in ``currency``."""
+excluded row it is the name of the condition that stopped it. ``amount`` is what the row or the field is worth, in
+``currency``."""
 
 
 @dataclass(frozen=True)

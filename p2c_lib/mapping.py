@@ -56,7 +56,7 @@ def source_columns(task: Task) -> list[str]:
     Returns:
         Each once: those of the key, of the fields, of the filter.
     """
-    fields = [name for field in task.fields for name in field.sources]
+    fields = [name for field in task.fields for name in field.reads]
     return list(dict.fromkeys([*task.key.values(), *fields, *(condition.column for condition in task.filter)]))
 
 

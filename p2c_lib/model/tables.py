@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from p2c_lib.model.parts import FieldMap, Task, Template
+from p2c_lib.model.parts import FieldMap, Quirk, Task, Template
 
 
 def all_tasks(templates: Mapping[str, Template]) -> list[Task]:
@@ -26,10 +26,14 @@ def describe(template: Template) -> list[dict[str, str]]:
         template: The template.
 
     Returns:
-        ``task``, ``destination``, ``from`` (the rule in words), ``compared`` (how), ``confidence``, ``note``.
+        ``task``, ``destination``, ``from`` (the rule in words), ``compared`` (how), ``confidence``, ``note``, ``quirk``
+        (what is odd about it, known and no error).
     """
     rows = []
     for task in template.tasks:
+        odd: dict[str, list[str]] = {}
+        for field, quirk in task.quirks():
+            odd.setdefault(field.destination, []).append(quirk_text(quirk))
         for field in task.fields:
             marks = [*field.normalise, *(["lookup"] if field.lookup else []), *(["money"] if field.money else [])]
             marks += [f"tolerance {field.tolerance}"] if field.tolerance is not None else []
@@ -44,6 +48,7 @@ def describe(template: Template) -> list[dict[str, str]]:
                     "compared": ", ".join(marks),
                     "confidence": "confirmed" if sure == {"confirmed"} else "inferred",
                     "note": field.note,
+                    "quirk": "; ".join(odd.get(field.destination, [])),
                 }
             )
     return rows
@@ -70,6 +75,20 @@ def rule_text(field: FieldMap) -> str:
         case "transform":
             text = ", ".join([*([] if field.steps()[0].columns else [text]), *field.transform])
     return text + (f", first {field.truncate} characters" if field.truncate else "")
+
+
+def quirk_text(quirk: Quirk) -> str:
+    """A quirk in words: ``street line 2 of the bill-to address (one would expect shipto_line2)``.
+
+    Args:
+        quirk: The quirk.
+
+    Returns:
+        The words.
+    """
+    entries = [f"{value} for {key or 'a blank'}" for key, value in quirk.entries.items()]
+    better = quirk.instead or ", ".join(entries)
+    return quirk.says + (f" (one would expect {better})" if better else "")
 
 
 def list_rows(templates: Mapping[str, Template]) -> list[dict[str, str]]:
