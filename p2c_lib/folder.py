@@ -1,8 +1,9 @@
 """A run's folder: its files written, put together and read again.
 
-It holds ``run.json`` (who, when, counts), ``outcomes.parquet`` (everything not matched), ``blocked.parquet`` (what
-holds rows up, each cause once), ``unmapped.parquet``, ``checks.json`` and, for each task, ``tasks/<task>/`` with the
-frames that a plan is made from.
+It holds ``run.json`` (who, when, counts), ``outcomes.parquet`` (everything not matched), ``reasons.parquet`` (the main
+reason of each row that differs), ``quirks.parquet`` (what templates are known to do oddly), ``blocked.parquet`` (what
+holds rows up, each cause once), ``ties.parquet``, ``unmapped.parquet``, ``checks.json`` and, for each task,
+``tasks/<task>/`` with the frames that a plan is made from.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ import polars as pl
 from p2c_lib.chains import WAIT_COLUMNS, chains
 from p2c_lib.config import Profile, home
 from p2c_lib.errors import P2CError, ParameterError
-from p2c_lib.explain import OUTCOME_COLUMNS
+from p2c_lib.explain import OUTCOME_COLUMNS, main_reasons
 from p2c_lib.model import TieOut
 from p2c_lib.pull import MONEY
+from p2c_lib.quirks import QUIRK_COLUMNS
 from p2c_lib.tieout import ACROSS_COLUMNS, across, tie_out
 
 UNMAPPED_COLUMNS = pl.Schema(
@@ -90,6 +92,8 @@ def _clear(folder: Path) -> None:
         "unmapped.parquet",
         "blocked.parquet",
         "ties.parquet",
+        "reasons.parquet",
+        "quirks.parquet",
         "checks.json",
         "report.html",
     ):
@@ -104,10 +108,10 @@ def save_failure(folder: Path, task: str, error: P2CError) -> None:
 
 
 def finish(folder: Path, tasks: Sequence[str]) -> dict[str, Any]:
-    """Put the results of the tasks together into the six files of the run's folder; give ``run.json``."""
+    """Put the results of the tasks together into the files of the run's folder; give ``run.json``."""
     run = read_run(folder)
     outcomes, unmapped, checks, facts = [OUTCOME_COLUMNS.to_frame()], [UNMAPPED_COLUMNS.to_frame()], [], []
-    waits = [WAIT_COLUMNS.to_frame()]
+    waits, quirks = [WAIT_COLUMNS.to_frame()], [QUIRK_COLUMNS.to_frame()]
     for task in tasks:
         place = folder / "tasks" / task
         if not (place / "summary.json").exists():
@@ -118,11 +122,15 @@ def finish(folder: Path, tasks: Sequence[str]) -> dict[str, Any]:
             outcomes.append(pl.read_parquet(place / "outcomes.parquet"))
             unmapped.append(pl.read_parquet(place / "unmapped.parquet"))
             waits.append(pl.read_parquet(place / "waits.parquet"))
+            quirks.append(pl.read_parquet(place / "quirks.parquet"))
         if (place / "checks.json").exists():
             checks.extend(json.loads((place / "checks.json").read_text("utf-8")))
-    pl.concat(outcomes).write_parquet(folder / "outcomes.parquet")
+    table = pl.concat(outcomes)
+    table.write_parquet(folder / "outcomes.parquet")
+    main_reasons(table.filter(pl.col("outcome") != "excluded")).write_parquet(folder / "reasons.parquet")
+    pl.concat(quirks).write_parquet(folder / "quirks.parquet")
     pl.concat(unmapped).write_parquet(folder / "unmapped.parquet")
-    chains(pl.concat(waits), pl.concat(outcomes)).write_parquet(folder / "blocked.parquet")
+    chains(pl.concat(waits), table).write_parquet(folder / "blocked.parquet")
     write_json(folder / "checks.json", checks)
     ties = tied_out(folder, facts)
     ties.write_parquet(folder / "ties.parquet")
@@ -184,8 +192,9 @@ def _documents(ties: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def differing_rows(facts: Mapping[str, Any]) -> int:
-    """Rows of a task that keep the systems from being in step; excluded rows do not."""
-    return sum(facts.get(outcome, 0) for outcome in ("mismatched", "missing", "extra", "blocked"))
+    """Rows of a task that keep the systems from being in step; excluded rows do not, nor do known template quirks."""
+    differing = sum(facts.get(outcome, 0) for outcome in ("mismatched", "missing", "extra", "blocked"))
+    return int(differing - facts.get("quirks", 0))
 
 
 def exit_code(run: Mapping[str, Any]) -> int:

@@ -19,6 +19,7 @@ from p2c_lib.chains import WAIT_COLUMNS
 from p2c_lib.config import Profile
 from p2c_lib.errors import ParameterError
 from p2c_lib.explain import OUTCOME_COLUMNS, money_text
+from p2c_lib.quirks import QUIRK_COLUMNS
 
 PROFILE = Profile.model_validate(
     {"name": "here", "sales": {"url": "http://127.0.0.1:1"}, "fno": {"url": "http://127.0.0.1:2"}}
@@ -63,6 +64,7 @@ def run(tmp_path):
     folders.write_json(place / "summary.json", {"task": "accounts", **COUNTS})
     DIFFERING.write_parquet(place / "outcomes.parquet")
     WAIT_COLUMNS.to_frame().write_parquet(place / "waits.parquet")
+    QUIRK_COLUMNS.to_frame().write_parquet(place / "quirks.parquet")
     lost = {
         "task": "accounts",
         "field": "Country",
