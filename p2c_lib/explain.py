@@ -116,6 +116,9 @@ REASONS: dict[str, Reason] = {
     "quirk": Reason("known template quirk", "none needed: the destination has what one would expect", "note"),
 }
 
+BAD_KEYS = ("blank_key", "repeated_key", "colliding_key", "padded_key")
+"""Reasons of rows that no other row can be told to belong to."""
+
 CAUSES_FIRST = (
     "status_apart",  # cancelled on one side: whatever else differs on the document matters no more
     "status_ahead",  # the destination has a paper that its master does not know: nothing else on it can be trusted

@@ -23,7 +23,7 @@ import polars as pl
 from p2c_lib.chains import WAIT_COLUMNS, chains
 from p2c_lib.config import Profile, home
 from p2c_lib.errors import P2CError, ParameterError
-from p2c_lib.explain import OUTCOME_COLUMNS, main_reasons
+from p2c_lib.explain import BAD_KEYS, OUTCOME_COLUMNS, main_reasons
 from p2c_lib.model import TieOut
 from p2c_lib.pull import MONEY
 from p2c_lib.quirks import QUIRK_COLUMNS
@@ -155,7 +155,8 @@ def tied_out(folder: Path, facts: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
         facts: The summaries of its tasks.
 
     Returns:
-        Columns of `ACROSS_COLUMNS`: both sides of each document, each against its own lines.
+        Columns of `ACROSS_COLUMNS`: both sides of each document, each against its own lines. A document with a bad key
+        is blocked, and ties out with nothing.
     """
     known = {task["task"]: task for task in facts if "error" not in task}
     tied = [ACROSS_COLUMNS.to_frame()]
@@ -165,19 +166,20 @@ def tied_out(folder: Path, facts: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
             continue
         currency = known[how.header]["currency_column"]
         ours, theirs = (
-            tie_out(_kept(folder, how.header, side), _kept(folder, name, side), how, side, currency)
+            tie_out(_kept(folder, how.header, side, BAD_KEYS), _kept(folder, name, side), how, side, currency)
             for side in ("expected", "found")
         )
         tied.append(across(ours, theirs).select(pl.lit(name).alias("task"), pl.all()).cast(ACROSS_COLUMNS))
     return pl.concat(tied)
 
 
-def _kept(folder: Path, task: str, side: str) -> pl.DataFrame:
-    """The compared rows of a side that have an outcome of their own: flowing ones, and those in scope."""
+def _kept(folder: Path, task: str, side: str, without: Sequence[str] = ()) -> pl.DataFrame:
+    """The compared rows of a side that flow or are in scope, less those with one of these reasons."""
     place = folder / "tasks" / task
     number = "source_row" if side == "expected" else "destination_row"
-    rows = pl.read_parquet(place / "rows.parquet").filter(pl.col("outcome") != "excluded")[number].drop_nulls()
-    return pl.read_parquet(place / f"{side}.parquet")[rows.sort()]
+    rows = pl.read_parquet(place / "rows.parquet").filter(pl.col("outcome") != "excluded")
+    kept = rows.filter(~pl.col("reason").is_in(without).fill_null(False))[number].drop_nulls()
+    return pl.read_parquet(place / f"{side}.parquet")[kept.sort()]
 
 
 def _documents(ties: pl.DataFrame) -> list[dict[str, Any]]:
