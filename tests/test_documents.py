@@ -168,9 +168,7 @@ def test_an_order_that_its_invoice_made_invoiced_is_still_in_step(world, tmp_pat
     cells = pl.read_parquet(run / "tasks" / HEADERS / "cells.parquet")
     assert cells.select("field", "expected", "found").rows() == [("statecode", "0", "2")]
     made = plan(run, templates=TEMPLATES, clients=world.clients)
-    assert made.rows["held"].to_list() == [
-        "salesorders works statecode out itself; correct what it comes from, or let it calculate again"
-    ]
+    assert made.rows["held"].to_list() == ["it is cancelled in Sales: reopen it there first, or leave it"]
 
 
 def test_a_name_made_since_the_set_was_read_is_found(world):

@@ -12,6 +12,7 @@ from p2c_lib.cells import as_text
 from p2c_lib.connect import Client, Entity, Metadata
 from p2c_lib.model import FieldMap, Task
 from p2c_lib.pull import MONEY
+from p2c_lib.write.documents import read_states, state_field, unsold
 from p2c_lib.write.lookups import Resolved, resolve
 from p2c_lib.write.saved import LEFT_OUT, PLAN_COLUMNS
 
@@ -31,20 +32,27 @@ class Draft:
         self.task, self.entity, self.parents = task, entity, parents
         self.system = task.destination.system
         self.rows = pl.read_parquet(place / "rows.parquet")
-        self.cells = pl.read_parquet(place / "cells.parquet")
+        self.cells = _told(pl.read_parquet(place / "cells.parquet"), pl.read_parquet(place / "outcomes.parquet"))
         self.expected = pl.read_parquet(place / "expected.parquet")
         self.found = pl.read_parquet(place / "found.parquet")
         self.place, self.offset = place, offset
         self.made: pl.DataFrame = _MADE.to_frame()
+        self.states: pl.DataFrame | None = None  # of the documents that the actions are about, where states matter
+        self.base = pl.DataFrame()  # the actions, one row each
 
     def build(self, client: Client, metadata: Metadata) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Rows of `PLAN_COLUMNS`, and what differs without an action."""
+        """Rows of `PLAN_COLUMNS`, and what differs without an action.
+
+        Computed fields that nothing else holds are left for `totals.settle`, which knows the lines of each document.
+        """
         base = pl.concat([self._creates(), self._updates()]).with_row_index("order", self.offset)
         wanted = self.expected[base["source_row"]]
+        base = base.with_columns(stuck=self._stuck(client, wanted))
+        self.base = base
         resolved = resolve(client, metadata, self.entity, [f.destination for f in self.task.fields], wanted)
         unmapped = self._unmapped(base)
         sent = [field for field in self.task.fields if field.role != "worth"]
-        parts = [self._field(field, base, wanted, resolved, unmapped) for field in sent]
+        parts = [self._field(client, field, base, wanted, resolved, unmapped) for field in sent]
         fields = pl.concat(parts).sort("order", maintain_order=True)
         fields = self._hold_whole_creates(base, fields)
         self._offer_parents(base, wanted, fields)
@@ -115,8 +123,19 @@ class Draft:
         orders = base.select("order").with_row_index("row")
         return unmapped.select(pl.col("row").cast(pl.UInt32), "field", "value").join(orders, on="row")
 
+    def _stuck(self, client: Client, wanted: pl.DataFrame) -> pl.Series:
+        """Why nothing at all can be written to a row: its document is closed, or F&O's own by now."""
+        where = state_field(self.task)
+        if where is None:
+            return pl.repeat(None, wanted.height, dtype=pl.String, eager=True)
+        field, entity, column = where
+        self.states = read_states(client, entity, column, wanted[field])
+        document = wanted.select(document=pl.col(field).str.strip_chars().str.to_lowercase())
+        return document.join(self.states, on="document", how="left", maintain_order="left")["closed"]
+
     def _field(
         self,
+        client: Client,
         field: FieldMap,
         base: pl.DataFrame,
         wanted: pl.DataFrame,
@@ -132,7 +151,7 @@ class Draft:
             nothing = pl.lit(None, pl.String)
             part = part.with_columns(id=nothing, unresolved=nothing, nav=nothing)
         cells = self.cells.filter(pl.col("field") == name).select(
-            "source_row", "outcome", "found", cell_amount="amount"
+            "source_row", "outcome", "found", "quirk", cell_amount="amount"
         )
         made = self.made.filter(pl.col("field") == name).drop("field")
         part = part.join(made, on="source_row", how="left", maintain_order="left")
@@ -141,6 +160,8 @@ class Draft:
         is_new = pl.lit(field.role != "computed") & (pl.col("action") == "create")
         part = part.filter(is_new | pl.col("outcome").is_not_null())
         part = part.join(unknown, on="order", how="left", maintain_order="left")
+        off = unsold(client, field, part["value"], part["parent"].is_not_null()) if self.task.tie_out else None
+        part = part.with_columns(off=pl.lit(None, pl.String) if off is None else off)
         is_create = pl.col("action") == "create"
         part = part.with_columns(
             task=pl.lit(self.task.name),
@@ -193,6 +214,8 @@ class Draft:
         if "." in name:
             column = self.entity.columns.get(f"_{name.split('.')[0]}_value")
         reasons: list[tuple[pl.Expr, pl.Expr | str, bool]] = [
+            (pl.col("stuck").is_not_null(), pl.col("stuck"), True),
+            (pl.col("quirk").is_not_null(), pl.col("quirk"), False),
             (pl.col("parent_held").is_not_null(), pl.lit("its parent is held back: ") + pl.col("parent_held"), True),
             (
                 pl.col("unknown").is_not_null() | (pl.col("outcome") == "unmapped"),
@@ -204,16 +227,20 @@ class Draft:
                 True,
             ),
             (pl.col("unresolved").is_not_null(), pl.col("unresolved"), True),
+            (pl.col("off").is_not_null(), pl.col("off"), True),
         ]
-        if field.role == "computed":
-            works = f"{self.entity.name} works {name} out itself; correct what it comes from, or let it calculate again"
-            reasons.append((~is_create, works, False))
         # Without an etag a change by someone else would go unseen.
         no_etag = "the service gave no etag when the row was compared; compare again"
         reasons.append((~is_create & pl.col("etag").is_null(), no_etag, True))
-        if column is None:
+        if field.role == "computed":
+            pass  # never sent; whether the service can be made to work it out again is asked when all is known
+        elif column is None:
             reasons.append((pl.lit(True), f"{self.entity.name} has no column for {name}", True))
         else:
+            home = state_field(self.task) if self.task.tie_out else None
+            if home is not None and home[0] == name:
+                move = f"a line of {self.entity.name} cannot move to another document: delete it there, then plan again"
+                reasons.append((~is_create, move, False))
             key = f"{name} is part of the key of {self.entity.name}, which cannot be changed: change it by hand"
             edit = f"{name} of {self.entity.name} cannot be changed once the row is there: change it by hand"
             reasons.append((~is_create & pl.lit(column.is_key), key, False))
@@ -238,7 +265,7 @@ class Draft:
         )
         fatal = pl.any_horizontal([when.fill_null(False) for when, _, whole in reasons if whole])
         return part.with_columns(held=held, fatal=fatal & is_create).drop(
-            "value", "id", "unresolved", "unknown", "found"
+            "value", "id", "unresolved", "unknown", "found", "off", "quirk", "stuck"
         )
 
     def _too_long(self, field: FieldMap, edm: str, limit: int | None) -> list[tuple[pl.Expr, pl.Expr | str, bool]]:
@@ -284,3 +311,11 @@ class Draft:
                 "value", keep="first", maintain_order=True
             )
             self.parents[self.task.name, name] = offered
+
+
+def _told(cells: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
+    """The cells with ``quirk``: what the template itself makes differ, in words; such a field is never sent."""
+    quirks = outcomes.filter(pl.col("field").is_not_null() & (pl.col("code") == "quirk"))
+    return cells.join(
+        quirks.select("key", "field", quirk="reason"), on=["key", "field"], how="left", maintain_order="left"
+    )
