@@ -188,7 +188,7 @@ def _documents(ties: pl.DataFrame) -> list[dict[str, Any]]:
         documents=pl.len(),
         untied_at_source=(pl.col("difference_expected").fill_null(0) != 0).sum(),
         untied_at_destination=(pl.col("difference_found").fill_null(0) != 0).sum(),
-        totals_differ=(pl.col("at_stake") != 0).sum(),
+        totals_differ=pl.col("total_expected").ne_missing(pl.col("total_found")).sum(),
     )
     return counted.to_dicts()
 

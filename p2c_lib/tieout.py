@@ -121,15 +121,16 @@ def across(source: pl.DataFrame, destination: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         Columns ``document``, ``currency``, ``lines_expected``, ``lines_found``, ``total_expected``, ``total_found``,
-        ``difference_expected``, ``difference_found`` (each side against its own lines) and ``at_stake`` =
-        |total_expected - total_found|; a document on one side only has nulls on
-        the other, and all of its total is at stake.
+        ``difference_expected``, ``difference_found`` (each side against its own lines) and ``at_stake``, the most that
+        is wrong with it: the largest of |total_expected - total_found| and the two differences. A document on one side
+        only has nulls on the other, and all of its total is at stake.
     """
     columns = ("lines", "total", "difference", "currency")
     ours = source.select("document", *[pl.col(name).alias(f"{name}_expected") for name in columns])
     theirs = destination.select("document", *[pl.col(name).alias(f"{name}_found") for name in columns])
     both = ours.join(theirs, on="document", how="full", coalesce=True, maintain_order="left_right")
-    stake = (pl.col("total_expected").fill_null(0) - pl.col("total_found").fill_null(0)).abs().cast(MONEY)
+    apart = (pl.col("total_expected").fill_null(0) - pl.col("total_found").fill_null(0)).abs().cast(MONEY)
+    stake = pl.max_horizontal(apart, pl.col("difference_expected").abs(), pl.col("difference_found").abs())
     return both.select(
         "document",
         "lines_expected",
@@ -181,7 +182,7 @@ def untied(ties: pl.DataFrame) -> pl.DataFrame:
         ties: Columns of `ACROSS_COLUMNS`.
 
     Returns:
-        The same columns and ``says``. Worst is what most is wrong with: between the sides, or within one of them.
+        The same columns and ``says``.
     """
     said = [
         pl.when(_LOST).then(pl.lit("not at the destination")),
@@ -190,11 +191,8 @@ def untied(ties: pl.DataFrame) -> pl.DataFrame:
         pl.when(_OFF_AT_SOURCE).then(pl.lit("its lines do not add up at the source")),
         pl.when(_OFF_AT_DESTINATION).then(pl.lit("its lines do not add up at the destination")),
     ]
-    differences = [pl.col(name).abs() for name in ("at_stake", "difference_expected", "difference_found")]
     told = ties.with_columns(says=pl.concat_str(said, separator="; ", ignore_nulls=True))
-    return told.filter(pl.col("says") != "").sort(
-        pl.max_horizontal(differences), "task", "document", descending=[True, False, False]
-    )
+    return told.filter(pl.col("says") != "").sort("at_stake", "task", "document", descending=[True, False, False])
 
 
 def line_faults(rows: pl.DataFrame, expected: pl.DataFrame, found: pl.DataFrame, how: TieOut) -> pl.DataFrame:
