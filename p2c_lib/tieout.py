@@ -168,7 +168,7 @@ def verdicts(ties: pl.DataFrame) -> pl.DataFrame:
         .with_columns(
             verdict=pl.when(pl.col("tied") == pl.col("documents"))
             .then(pl.lit("ties out"))
-            .otherwise(pl.format("{} of {} do not tie out", pl.col("documents") - pl.col("tied"), "documents"))
+            .otherwise(pl.lit("does not tie out"))
         )
     )
     first = counted.with_row_index("place").with_columns(pl.col("place").min().over("task"))
