@@ -293,7 +293,7 @@ def _words(task: Task) -> tuple[dict[str, str], dict[str, str]]:
                 ahead = f"ahead: the destination stands at {paper}, the source at {old}"
                 told[f"status_behind:{later}:{earlier}"] = Reason(behind, told["status_behind"].remedy)
                 told[f"status_ahead:{earlier}:{later}"] = Reason(ahead, told["status_ahead"].remedy)
-    for condition in task.filter:
+    for condition in (*task.filter, *task.destination.as_long_as):
         what = "nothing: the template leaves it out; change the record or the filter if not"
         told[condition.name] = Reason(condition.says, what)
     return {code: reason.says for code, reason in told.items()}, {code: reason.remedy for code, reason in told.items()}

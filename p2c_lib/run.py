@@ -177,6 +177,7 @@ def compare_sides(
     mapped = mapping.expected(sides.source, task, entity)
     found = mapping.project(sides.found, task, entity)
     excluded = mapping.filter_outcome(sides.source, task)
+    excluded = excluded.zip_with(excluded.is_not_null(), mapping.handed_over(mapped.rows, sides.found, task))
     outcomes = compare(
         mapped.rows,
         found,
@@ -197,7 +198,7 @@ def compare_sides(
 
 
 def _in_scope(found: pl.DataFrame, task: Task) -> pl.Series:
-    conditions = [condition.expr() for condition in task.destination.scope]
+    conditions = [condition.expr() for condition in (*task.destination.scope, *task.destination.as_long_as)]
     if not conditions:
         return pl.repeat(True, found.height, eager=True)
     return found.select(pl.all_horizontal(conditions).alias("in_scope"))["in_scope"]

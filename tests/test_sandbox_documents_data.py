@@ -286,8 +286,15 @@ class Sides:
                 and row["SalesOrderProcessingStatus"] != "Active"
             )
 
+        confirmed = {
+            row["SalesOrderNumber"].strip().casefold()
+            for row in fno["CDSSalesOrderHeaders"]
+            if row["SalesOrderProcessingStatus"] != "Active"
+        }
+
         def sent(row):
-            return row["msdynce_processingstatus"] == ACTIVE and not row[EXTERNAL]
+            is_theirs = (row["ordernumber"] or "").strip().casefold() in confirmed
+            return row["msdynce_processingstatus"] == ACTIVE and not row[EXTERNAL] and not is_theirs
 
         def open_order(row):
             return (

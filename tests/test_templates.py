@@ -151,7 +151,8 @@ def test_keys_filters_and_scopes_are_those_of_prospect_to_cash(name, key, filter
     task = find_task(name, TEMPLATES)
     assert task.key == key
     assert [condition.name for condition in task.filter] == filters
-    assert [condition.name for condition in task.destination.scope] == scope
+    theirs = (*task.destination.scope, *task.destination.as_long_as)
+    assert [condition.name for condition in theirs] == scope
     assert all(condition.says for condition in (*task.filter, *task.destination.scope))
 
 

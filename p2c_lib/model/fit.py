@@ -117,6 +117,7 @@ def check_against(task: Task, source: Entity, destination: Entity) -> list[str]:
         ("source.scope", source, task.source.scope),
         ("destination.scope", destination, task.destination.scope),
         ("destination.only", destination, task.destination.only),
+        ("destination.as_long_as", destination, task.destination.as_long_as),
     ):
         for condition in conditions:
             where = f"{task.name}: {side}.{condition.name}"

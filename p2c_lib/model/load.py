@@ -24,6 +24,7 @@ _SHAPES: Mapping[str, type[BaseModel]] = {
     "filter": Condition,
     "scope": Condition,
     "only": Condition,
+    "as_long_as": Condition,
     "fields": FieldMap,
     "parent": Parent,
     "quirk": Quirk,
@@ -281,9 +282,10 @@ def _faults(template: Template, value_maps: Mapping[str, Any]) -> Iterator[Fault
             ((*at, "filter"), task.filter),
             ((*at, "destination", "scope"), task.destination.scope),
             ((*at, "destination", "only"), task.destination.only),
+            ((*at, "destination", "as_long_as"), task.destination.as_long_as),
         ):
             yield from _condition_faults(loc, conditions)
-        for entry in ("scope", "only"):
+        for entry in ("scope", "only", "as_long_as"):
             if getattr(task.source, entry):
                 yield (*at, "source", entry), "belongs to the destination; what a source row must be is the filter"
         by_name: dict[str, FieldMap] = {}

@@ -188,6 +188,8 @@ class Side(_Part):
         label: As people call it.
         only: Of the destination: rows that fail one of these are never read, so that they pair with nothing.
         scope: Of the destination: a row that fails one of these counts only if a source row has its key.
+        as_long_as: Of the destination: as long as these hold the source is the master. A row that fails one is left
+            alone, and so are the source rows with its key (of a task of lines: of its document), which are excluded.
     """
 
     system: System
@@ -195,6 +197,12 @@ class Side(_Part):
     label: str = ""
     only: tuple[Condition, ...] = ()
     scope: tuple[Condition, ...] = ()
+    as_long_as: tuple[Condition, ...] = ()
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """All of them."""
+        return *self.scope, *self.only, *self.as_long_as
 
 
 class Parent(_Part):
