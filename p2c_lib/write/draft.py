@@ -32,7 +32,8 @@ class Draft:
         self.task, self.entity, self.parents = task, entity, parents
         self.system = task.destination.system
         self.rows = pl.read_parquet(place / "rows.parquet")
-        self.cells = _told(pl.read_parquet(place / "cells.parquet"), pl.read_parquet(place / "outcomes.parquet"))
+        self.outcomes = pl.read_parquet(place / "outcomes.parquet").select("key", "field", "code", "reason")
+        self.cells = _told(pl.read_parquet(place / "cells.parquet"), self.outcomes)
         self.expected = pl.read_parquet(place / "expected.parquet")
         self.found = pl.read_parquet(place / "found.parquet")
         self.place, self.offset = place, offset
@@ -47,7 +48,7 @@ class Draft:
         """
         base = pl.concat([self._creates(), self._updates()]).with_row_index("order", self.offset)
         wanted = self.expected[base["source_row"]]
-        base = base.with_columns(stuck=self._stuck(client, wanted))
+        base = base.with_columns(stuck=self._stuck(client, base, wanted))
         self.base = base
         resolved = resolve(client, metadata, self.entity, [f.destination for f in self.task.fields], wanted)
         unmapped = self._unmapped(base)
@@ -123,15 +124,21 @@ class Draft:
         orders = base.select("order").with_row_index("row")
         return unmapped.select(pl.col("row").cast(pl.UInt32), "field", "value").join(orders, on="row")
 
-    def _stuck(self, client: Client, wanted: pl.DataFrame) -> pl.Series:
-        """Why nothing at all can be written to a row: its document is closed, or F&O's own by now."""
-        where = state_field(self.task)
-        if where is None:
-            return pl.repeat(None, wanted.height, dtype=pl.String, eager=True)
-        field, entity, column = where
-        self.states = read_states(client, entity, column, wanted[field])
-        document = wanted.select(document=pl.col(field).str.strip_chars().str.to_lowercase())
-        return document.join(self.states, on="document", how="left", maintain_order="left")["closed"]
+    def _stuck(self, client: Client, base: pl.DataFrame, wanted: pl.DataFrame) -> pl.Series:
+        """Why nothing at all can be sent of a row: its document is closed, or F&O's own by now, or has the line."""
+        why = pl.repeat(None, wanted.height, dtype=pl.String, eager=True)
+        if where := state_field(self.task):
+            field, entity, column = where
+            self.states = read_states(client, entity, column, wanted[field])
+            document = wanted.select(document=pl.col(field).str.strip_chars().str.to_lowercase())
+            why = document.join(self.states, on="document", how="left", maintain_order="left")["closed"]
+        # Sent while the other one is there, the line would be delivered twice.
+        twice = self.outcomes.filter(pl.col("field").is_null() & (pl.col("code") == "renumbered"))["key"]
+        doubled = "the same line stands there under another number: delete that one by hand, then plan again"
+        is_create = pl.col("action") == "create"
+        return base.select(
+            why=pl.when(is_create & pl.col("key").is_in(twice.implode())).then(pl.lit(doubled)).otherwise(why)
+        )["why"]
 
     def _field(
         self,
