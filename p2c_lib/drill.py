@@ -148,9 +148,7 @@ def find_document(parts: Sequence[Frames], how: TieOut, document: str) -> str:
         return str(same[0])
     near = get_close_matches(wanted, known.to_list(), n=_NEAR, cutoff=0.4)
     told = f"; near: {', '.join(near)}" if near else ""
-    raise ParameterError(
-        f"no document '{document}' among the {known.len():,} that {parts[-1].task.name} compares{told}"
-    )
+    raise ParameterError(f"no document '{document}' among the {known.len():,} of {parts[-1].task.name}{told}")
 
 
 def look_into(frames: Frames, how: TieOut, document: str) -> list[Row]:
