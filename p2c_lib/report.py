@@ -219,8 +219,9 @@ def causes(chains: pl.DataFrame) -> pl.DataFrame:
 
 
 def tie_table(ties: pl.DataFrame) -> pl.DataFrame:
-    """Whether documents tie out: `tieout.verdicts` with ``at_stake`` as text, which names the currency."""
-    return with_money(tieout.verdicts(ties), "at_stake")
+    """Whether documents tie out, by task and currency: `tieout.verdicts` with ``at_stake`` as text."""
+    told = tieout.verdicts(ties)
+    return with_money(told, "at_stake").insert_column(1, told["currency"])
 
 
 def document_table(ties: pl.DataFrame, most: int = TOP_DOCUMENTS) -> pl.DataFrame:
