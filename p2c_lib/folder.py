@@ -22,7 +22,7 @@ import polars as pl
 
 from p2c_lib.chains import WAIT_COLUMNS, chains
 from p2c_lib.config import Profile, home
-from p2c_lib.errors import P2CError, ParameterError
+from p2c_lib.errors import P2CError, ParameterError, in_words
 from p2c_lib.explain import BAD_KEYS, OUTCOME_COLUMNS, main_reasons
 from p2c_lib.model import TieOut
 from p2c_lib.pull import MONEY
@@ -104,7 +104,7 @@ def save_failure(folder: Path, task: str, error: P2CError) -> None:
     """Record that a task did not come to its end, and why."""
     place = folder / "tasks" / task
     place.mkdir(parents=True, exist_ok=True)
-    write_json(place / "summary.json", {"task": task, "error": f"{type(error).__name__}: {error}"})
+    write_json(place / "summary.json", {"task": task, "error": in_words(type(error).__name__, str(error))})
 
 
 def finish(folder: Path, tasks: Sequence[str]) -> dict[str, Any]:
