@@ -82,26 +82,27 @@ def test_nothing_is_sent_to_a_document_that_is_closed(world, tmp_path, state, ex
     ]
 
 
-def test_an_order_that_fno_has_confirmed_is_not_overwritten_with_what_sales_still_says(world, tmp_path):
+def test_an_order_that_fno_confirms_after_the_comparison_is_not_overwritten_with_what_sales_still_says(world, tmp_path):
     account = world.account("A1")
     world.customer("A1")
-    header = world.sales.add(
+    world.sales.add(
         "salesorders", ordernumber="S1", name="Chairs", _customerid_value=account["accountid"], totalamount=Decimal(9),
         msdynce_processingstatus=647390000, msdynce_hasexternallymaintainedproductsonly=True,
         _transactioncurrencyid_value=USD, msdynce_ismaintainedexternally=False,
     )  # fmt: skip
     world.order("S1", "A1")
     (order,) = world.fno.rows["CDSSalesOrderHeaders"]
-    order |= {"CustomersOrderReference": "Tables", "SalesOrderOriginType": "SalesOrderIntegration"}
-    made = planned(world, tmp_path / "a", OUT, OUT_LINES)
+    active = {"SalesOrderOriginType": "SalesOrderIntegration", "SalesOrderProcessingStatus": "Active"}
+    order |= {"CustomersOrderReference": "Tables", **active}
+    run = world.compare(tmp_path, OUT, OUT_LINES)
+    made = plan(run, templates=TEMPLATES, clients=world.clients)
+    assert "CustomersOrderReference" in [field for _, field, _ in sent(made)]
+    order["SalesOrderProcessingStatus"] = "Confirmed"
+    made = plan(run, templates=TEMPLATES, clients=world.clients)
+    assert sent(made) == []
     assert held(made)["CustomersOrderReference"] == (
         "the order is Confirmed in F&O, which is its master from the confirmation on"
     )
-    assert sent(made) == []
-    order["SalesOrderProcessingStatus"] = "Active"
-    made = planned(world, tmp_path / "b", OUT, OUT_LINES)
-    assert "CustomersOrderReference" in [field for _, field, _ in sent(made)]
-    assert header["name"] == "Chairs"
 
 
 def test_a_quotation_that_was_lost_in_fno_takes_no_changes(world, tmp_path):
@@ -181,6 +182,19 @@ def test_a_line_that_hangs_in_another_document_is_held_and_so_are_both_totals(wo
                "another document: delete it there, then plan again)"),
         ("S2", "Sales works it out from the lines: line S1|1 of another document hangs in it"),
     ]  # fmt: skip
+
+
+def test_the_tax_on_charges_is_held_beside_two_freight_tax_lines(world, tmp_path):
+    header, _ = in_step(world, tmp_path / "a", "P1")
+    header |= {"msdynce_misctax": Decimal(3), "name": "Tables"}
+    tax = {"_salesorderid_value": header["salesorderid"], "msdynce_ismisctax": True}
+    world.sales.add("salesorderdetails", **tax)
+    assert held(planned(world, tmp_path / "b", HEADERS, LINES)) == {}
+    world.sales.add("salesorderdetails", **tax)
+    made = planned(world, tmp_path / "c", HEADERS, LINES)
+    reason = "it has more than one Freight Tax line in Sales: delete the extra one there, then plan again"
+    assert held(made) == {"msdynce_misctax": reason}
+    assert ("update", "name", "string") in sent(made)
 
 
 def test_a_line_that_stands_there_under_another_number_is_not_sent_a_second_time(world, tmp_path):

@@ -1,6 +1,6 @@
-"""What a document's own state forbids: closed documents, products that are not for sale.
+"""What a document's own state forbids: closed documents, products that are not for sale, doubled Freight Tax lines.
 
-Both are known before anything is sent: a call that must fail is not made, its rows are held with the reason.
+All of it is known before anything is sent: a call that must fail is not made, its rows are held with the reason.
 Source: rules of P2C, sections 8 to 10, and the states that the documents of both systems have.
 """
 
@@ -15,7 +15,7 @@ from p2c_lib.connect import Client, literal
 from p2c_lib.model import FieldMap, Task
 from p2c_lib.pull import pull
 
-__all__ = ["read_states", "state_field", "unsold"]
+__all__ = ["doubled_freight_tax", "read_states", "state_field", "unsold"]
 
 _AT_ONCE = 20  # documents in one filter; see `standing`
 _FEW = 500  # up to so many documents are asked for by number, more by reading the whole set
@@ -52,7 +52,8 @@ _DOCUMENTS = {
         ),
         pl.col("AreTotalsCalculated") != "Yes",
     ),
-    # From the confirmation on F&O is the order's master; older values of Sales would overwrite what was agreed.
+    # From the confirmation on F&O is the order's master; older values of Sales would overwrite what was agreed. An
+    # order that was confirmed when it was compared is left out there (`as_long_as`); this looks again.
     "CDSSalesOrderHeaders": _Document(
         ("SalesOrderProcessingStatus", "AreTotalsUpdated"),
         pl.when(pl.col("SalesOrderProcessingStatus") != "Active").then(
@@ -174,3 +175,30 @@ def _new_are_drafts(client: Client) -> bool:
     if client.system != "sales" or column not in client.entity("organizations").columns:
         return False
     return pull(client, "organizations", [column])[column].to_list() == [False]
+
+
+def doubled_freight_tax(client: Client, entity: str, field: str, ids: pl.Series) -> pl.Series | None:
+    """Say of each document why its tax on charges cannot be written: Sales refuses it beside two Freight Tax lines.
+
+    Args:
+        client: Of Sales.
+        entity: Set of headers.
+        field: The field that is to be written.
+        ids: String, the ids of the documents.
+
+    Returns:
+        Why not, null where it can; None where the field is no tax on charges. Source: rules of P2C, section 17.
+    """
+    lines, parent = {"salesorders": ("salesorderdetails", "_salesorderid_value"),
+                     "invoices": ("invoicedetails", "_invoiceid_value")}.get(entity, ("", ""))  # fmt: skip
+    if field != "msdynce_misctax" or not lines:
+        return None
+    wanted = ids.drop_nulls().unique().sort()
+    asked = [f"{parent} eq {number}" for number in wanted] if wanted.len() <= _FEW else []
+    chunks = [f" and ({' or '.join(asked[at : at + _AT_ONCE])})" for at in range(0, len(asked), _AT_ONCE)]
+    if wanted.len() > _FEW:
+        chunks = [""]
+    found = [pull(client, lines, [parent], filter=f"msdynce_ismisctax eq true{chunk}") for chunk in chunks]
+    several = pl.concat(found)[parent].value_counts().filter(pl.col("count") > 1)[parent] if found else ids.clear()
+    why = "it has more than one Freight Tax line in Sales: delete the extra one there, then plan again"
+    return ids.to_frame("id").select(why=pl.when(pl.col("id").is_in(several.implode())).then(pl.lit(why)))["why"]

@@ -12,7 +12,7 @@ from p2c_lib.cells import as_text
 from p2c_lib.connect import Client, Entity, Metadata
 from p2c_lib.model import FieldMap, Task
 from p2c_lib.pull import MONEY
-from p2c_lib.write.documents import read_states, state_field, unsold
+from p2c_lib.write.documents import doubled_freight_tax, read_states, state_field, unsold
 from p2c_lib.write.lookups import Resolved, resolve
 from p2c_lib.write.saved import LEFT_OUT, PLAN_COLUMNS
 
@@ -167,7 +167,7 @@ class Draft:
         is_new = pl.lit(field.role != "computed") & (pl.col("action") == "create")
         part = part.filter(is_new | pl.col("outcome").is_not_null())
         part = part.join(unknown, on="order", how="left", maintain_order="left")
-        off = unsold(client, field, part["value"], part["parent"].is_not_null()) if self.task.tie_out else None
+        off = self._off(client, field, part)
         part = part.with_columns(off=pl.lit(None, pl.String) if off is None else off)
         is_create = pl.col("action") == "create"
         part = part.with_columns(
@@ -180,6 +180,13 @@ class Draft:
             amount=pl.when(is_create).then(pl.col("amount")).otherwise(pl.col("cell_amount")),
         )
         return self._wired(part, field).pipe(self._held, field)
+
+    def _off(self, client: Client, field: FieldMap, part: pl.DataFrame) -> pl.Series | None:
+        """Why other rows keep a field from being written; None where none can."""
+        if self.task.tie_out is not None:
+            return unsold(client, field, part["value"], part["parent"].is_not_null())
+        ids = part["target"].str.json_path_match(f"$.{self.entity.key[0]}")
+        return doubled_freight_tax(client, self.entity.name, field.destination, ids)
 
     def _wired(self, part: pl.DataFrame, field: FieldMap) -> pl.DataFrame:
         """Add ``property``, ``wire`` and ``sent``; a create says nothing of what is null anyway."""
