@@ -86,8 +86,9 @@ def quirk_text(quirk: Quirk) -> str:
     Returns:
         The words.
     """
-    entries = [f"{value} for {key or 'a blank'}" for key, value in quirk.entries.items()]
-    better = quirk.instead or ", ".join(entries)
+    values = dict.fromkeys(quirk.entries.values())
+    keys = {value: [key or "a blank" for key, other in quirk.entries.items() if other == value] for value in values}
+    better = quirk.instead or "; ".join(f"{value} for {', '.join(names)}" for value, names in keys.items())
     return quirk.says + (f" (one would expect {better})" if better else "")
 
 
