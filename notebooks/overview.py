@@ -23,7 +23,7 @@ run: str = ""  # folder of a run; "" runs every task now
 profile: str = ""  # a profile of p2c.toml; "" takes P2C_PROFILE, else the sandbox
 company: str = ""  # F&O legal entity; "" takes the profile's
 task: str = ""  # a task whose document to look into; "" takes one of each kind
-document: str = ""  # its number; "" takes the one in which most differs
+document: str = ""  # its number; "" takes the one in which most fields differ
 
 # %%
 from p2c_lib import overview
@@ -49,16 +49,20 @@ whole.funnel()
 # ## Where do the two sides stand apart?
 #
 # The documents by status. An order of Sales behind F&O is a late run; one ahead of F&O, which decides how far an order is,
-# is an error; one that is cancelled on one side only stands apart.
+# is an error; one that is cancelled on one side only stands apart. Drafts, and what a template leaves out, are rightly on
+# one side only.
 
 # %%
 whole.lifecycle()
 
 # %% [markdown]
-# ## What is at stake?
+# ## What is at stake, by task?
 
 # %%
 whole.money()
+
+# %% [markdown]
+# ## What is at stake, by reason?
 
 # %%
 whole.amounts()
@@ -82,7 +86,7 @@ whole.blocked()
 whole.documents()
 
 # %% [markdown]
-# ## What do the documents in which most differs look like, line by line?
+# ## What do the documents in which most fields differ look like, line by line?
 
 # %%
 whole.drill(task, document)

@@ -31,7 +31,7 @@ approved_by: str = ""  # who approves the plan; needed by "apply"
 out: str = ""  # folder of the run; "" makes a new one below runs/
 sample: int = 10  # rows shown in a table of examples
 lag_minutes: int = 0  # how long a change may take to arrive
-document: str = ""  # number of a document to look into; "" takes the one in which most differs
+document: str = ""  # number of a document to look into; "" takes the one in which most fields differ
 
 # %%
 from p2c_lib import notebook
@@ -80,7 +80,8 @@ run.funnel()
 # ## Where do the two sides stand apart?
 #
 # The documents by status. An order of Sales behind F&O is a late run; one ahead of F&O, which decides how far an order is,
-# is an error; one that is cancelled on one side only stands apart.
+# is an error; one that is cancelled on one side only stands apart. Drafts, and what a template leaves out, are rightly on
+# one side only.
 
 # %%
 run.lifecycle()

@@ -101,9 +101,11 @@ def score(parts: Sequence[Frames], how: TieOut) -> pl.DataFrame:
         how: How header and lines belong together.
 
     Returns:
-        ``document``, ``differences`` (fields that differ, but for known quirks, and rows on one side only),
-        ``blocked`` (rows with a bad key or without a parent, which are not compared), ``stake`` (the largest amount
-        that one of its rows is worth); most differences first. Rows that the filter leaves out do not count.
+        ``document``, ``is_paired`` (one of its rows is on both sides), ``fields`` that differ, but for known quirks,
+        ``alone`` (rows on one side only), ``blocked`` (rows with a bad key or without a parent, which are not
+        compared), ``stake`` (the largest amount that one of its rows is worth). Documents that are on both sides come
+        first, of the others there is less to see; then those in which most fields differ, and so on. Rows that the
+        filter leaves out do not count.
     """
     scored = []
     for frames in parts:
@@ -113,10 +115,10 @@ def score(parts: Sequence[Frames], how: TieOut) -> pl.DataFrame:
         scored.append(
             rows.join(cells, on="key", how="left").select(
                 "document",
-                differences=pl.when(pl.col("outcome") == "mismatched")
-                .then(pl.col("cells").fill_null(0))
-                .otherwise(pl.col("outcome").is_in(["missing", "extra"]).cast(pl.UInt32)),
+                fields=pl.when(pl.col("outcome") == "mismatched").then("cells").fill_null(0),
+                alone=pl.col("outcome").is_in(["missing", "extra"]).cast(pl.UInt32),
                 blocked=(pl.col("outcome") == "blocked").cast(pl.UInt32),
+                is_paired=pl.col("side") == "both",
                 stake=pl.when(pl.col("outcome") != "matched").then(pl.col("amount")).fill_null(0).cast(MONEY),
             )
         )
@@ -124,14 +126,15 @@ def score(parts: Sequence[Frames], how: TieOut) -> pl.DataFrame:
         pl.concat(scored)
         .filter(pl.col("document").is_not_null())
         .group_by("document")
-        .agg(pl.col("differences").sum(), pl.col("blocked").sum(), pl.col("stake").max())
-        .sort("differences", "blocked", "stake", "document", descending=[True, True, True, False])
+        .agg(pl.col("is_paired").any(), pl.col("fields", "alone", "blocked").sum(), pl.col("stake").max())
+        .sort("is_paired", "fields", "alone", "blocked", "stake", "document", descending=[*[True] * 5, False])
         .collect()
     )
 
 
 def find_document(parts: Sequence[Frames], how: TieOut, document: str) -> str:
-    """Find a document by its number, compared trimmed and without case; "" takes the one in which most differs.
+    """Find a document by its number, compared trimmed and without case; "" takes the one in which most fields
+    differ.
 
     Returns:
         Its number as it stands; "" where there is no document at all.

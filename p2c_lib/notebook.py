@@ -199,7 +199,7 @@ class Session:
         In a larger run this shows the rows of this task alone; the overview shows header and lines together.
 
         Args:
-            document: Its number; "" takes the one in which most differs.
+            document: Its number; "" takes the one in which most fields differ.
 
         Raises:
             ParameterError: It is no text, or no document has that number.
@@ -208,7 +208,8 @@ class Session:
         if self._family is None:
             return _NO_DOCUMENTS
         *_, how = self._family
-        return HTML(panels.document(self.folder, self._read, how, document))
+        more = "" if self.alone else words("The overview of this run shows header and lines together.")
+        return HTML(panels.document(self.folder, self._read, how, document) + more)
 
     @property
     def _templates(self) -> dict[str, Template]:

@@ -55,7 +55,8 @@ class Overview:
         frame = report.at_stake(self.run)
         if frame.is_empty():
             return HTML(words("No amount is at stake."))
-        return HTML(figure(charts.amount_by_currency(frame)) + table(report.with_money(frame)).data)
+        texts = report.with_money(frame).group_by("task", maintain_order=True).agg(pl.col("amount").str.join("\n"))
+        return HTML(figure(charts.amount_by_currency(frame)) + table(texts).data)
 
     def amounts(self) -> HTML:
         """What is at stake, by reason and currency."""
@@ -74,7 +75,7 @@ class Overview:
 
         Args:
             task: A header or line task of the run; "" takes each kind of document.
-            document: Its number; "" takes the one in which most differs.
+            document: Its number; "" takes the one in which most fields differ.
 
         Raises:
             ParameterError: A value is of another type, the run has no such documents, or none has that number.

@@ -154,7 +154,7 @@ def document(folder: Path, parts: Sequence[Task], how: TieOut, number: str) -> s
         folder: A run's, which has the tasks.
         parts: The header's task, the lines', or both.
         how: How they tie out.
-        number: The document's; "" takes the one in which most differs.
+        number: The document's; "" takes the one in which most fields differ.
 
     Raises:
         ParameterError: No document has that number; with the nearest ones.
@@ -163,12 +163,12 @@ def document(folder: Path, parts: Sequence[Task], how: TieOut, number: str) -> s
     name = drill.find_document(frames, how, number)
     if not name:
         return words("There is no document to look into.")
-    chosen = "" if number.strip() else ", the document in which most differs"
+    chosen = "" if number.strip() else ", the document in which most fields differ"
     shown = [f"<h3>{escape(name)}{chosen}</h3>"]
     for one in frames:
         is_header = one.task.name == how.header
         rows = drill.look_into(one, how, name)
-        title = "Header" if is_header else f"{len(rows)} lines"
+        title = "Header" if is_header else f"{len(rows)} lines" if len(rows) != 1 else "1 line"
         shown.append(f"<h4>{title} ({escape(one.task.name)})</h4>")
         if not rows:
             shown.append(words("None on either side."))

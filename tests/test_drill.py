@@ -86,8 +86,11 @@ def parts() -> list[drill.Frames]:
     return [header, lines]
 
 
-def test_without_a_number_it_is_the_document_in_which_most_differs(parts):
-    assert drill.score(parts, HOW).select("document", "differences", "blocked").rows() == [("B", 6, 0), ("A", 1, 0)]
+def test_without_a_number_it_is_the_document_in_which_most_fields_differ(parts):
+    assert drill.score(parts, HOW).select("document", "fields", "alone", "blocked").rows() == [
+        ("B", 4, 2, 0),
+        ("A", 1, 0, 0),
+    ]
     assert drill.find_document(parts, HOW, "") == "B"
 
 
@@ -158,9 +161,9 @@ def test_rows_that_the_filter_leaves_out_come_last_with_their_reason_and_do_not_
     source = frame("of line gross tax currency", ("B", 1, "5", None, "USD"), ("B", 2, "7", None, "USD"))
     expected = frame("Of Line Amount Currency", ("B", 1, "5", "USD"), ("B", 2, "7", "USD"))
     lines = kept(LINES, source, expected, expected.tail(1), pl.Series([None, None], dtype=pl.String))
-    assert drill.score([lines], HOW)["differences"].to_list() == [1]
+    assert drill.score([lines], HOW)["alone"].to_list() == [1]
     left_out = kept(LINES, source, expected, expected.tail(1), pl.Series(["draft", None], dtype=pl.String))
-    assert drill.score([left_out], HOW)["differences"].to_list() == [0]
+    assert drill.score([left_out], HOW)["alone"].to_list() == [0]
     assert [(row.key, row.outcome) for row in drill.look_into(left_out, HOW, "B")] == [
         ("B|2", "matched"),
         ("B|1", "excluded"),
@@ -177,3 +180,11 @@ def test_a_repeated_line_is_told_from_one_of_the_same_key_that_is_left_out():
         ("blocked", "several records share this key"),
         ("excluded", "draft"),
     ]
+
+
+def test_a_document_that_is_on_both_sides_is_looked_into_before_one_that_is_on_one_side_only():
+    source = frame("of line gross tax currency", *[("A", n, "900", None, "USD") for n in range(9)],
+                   ("B", 1, "5", None, "USD"))  # fmt: skip
+    expected = frame("Of Line Amount Currency", *[("A", n, "900", "USD") for n in range(9)], ("B", 1, "5", "USD"))
+    lines = kept(LINES, source, expected, expected.tail(1))
+    assert drill.find_document([lines], HOW, "") == "B"
