@@ -312,11 +312,11 @@ def write_report(folder: Path) -> Path:
     """Write ``report.html`` into a run's folder from what the run left there; nothing is pulled again.
 
     Raises:
-        ParameterError: The folder holds no run, or one that did not come to its end.
+        ParameterError: The folder holds no run, or one that did not come to its end or is an older version's.
     """
     run = read_run(folder)
-    if not (folder / "checks.json").exists():
-        raise ParameterError(f"{folder}: this run did not come to its end; run again")
+    if not all((folder / name).exists() for name in ("checks.json", "reasons.parquet", "quirks.parquet")):
+        raise ParameterError(f"{folder}: this run did not come to its end; run again, also if an older version made it")
     table = pl.read_parquet(folder / "outcomes.parquet")
     main, quirks, chains, ties = (
         pl.read_parquet(folder / f"{name}.parquet") for name in ("reasons", "quirks", "blocked", "ties")

@@ -262,7 +262,7 @@ def test_a_failed_task_has_a_line_of_its_own_and_the_others_keep_theirs(run):
     folders.save_failure(run, "products", ParameterError(f"no such thing: {HOSTILE}"))
     folders.finish(run, ["accounts", "products"])
     rows = cells(page(run).get_element_by_id("outcomes"))
-    assert rows[2] == ["products", f"ParameterError: no such thing: {HOSTILE}"]
+    assert rows[2] == ["products", f"a parameter is wrong (ParameterError): no such thing: {HOSTILE}"]
     assert rows[1][:2] == ["accounts", "12,345"]
     assert page(run).findtext(".//h1").startswith("Failed: products did not come to an end; of the others 4 rows")
 
@@ -298,6 +298,13 @@ def test_many_unmapped_values_are_counted_not_all_listed(run):
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(ParameterError, match="holds no run"):
         report.write_report(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["checks.json", "reasons.parquet", "quirks.parquet"])
+def test_a_run_that_lacks_a_file_is_refused(run, name):
+    (run / name).unlink()
+    with pytest.raises(ParameterError, match="did not come to its end; run again"):
+        report.write_report(run)
 
 
 def test_the_notebook_module_is_quick_to_import_and_leaves_no_trap_behind():
