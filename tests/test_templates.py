@@ -129,13 +129,21 @@ def test_what_is_ours_has_a_note_that_says_so(task, field):
         (
             "order_headers_to_sales",
             {"ordernumber": "SalesOrderNumber"},
-            ["ordering_customer_from_sales", "invoice_customer_from_sales", "totals_updated", "confirmed"],
+            [
+                "ordering_customer_from_sales",
+                "invoice_customer_from_sales",
+                *["no_work_order", "totals_updated", "confirmed"],
+            ],
             ["came_from_fno"],
         ),
         (
             "order_lines_to_sales",
             {"msdynce_ordernumber": "SalesOrderNumber", "sequencenumber": "LineCreationSequenceNumber"},
-            ["ordering_customer_from_sales", "invoice_customer_from_sales", "totals_updated", "confirmed"],
+            [
+                "ordering_customer_from_sales",
+                "invoice_customer_from_sales",
+                *["no_work_order", "totals_updated", "confirmed"],
+            ],
             ["order_came_from_fno"],
         ),
         ("invoice_headers", {"invoicenumber": "InvoiceNumber"}, ["has_an_order", "no_work_order"], ["came_from_fno"]),
