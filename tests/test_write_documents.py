@@ -207,6 +207,17 @@ def test_a_line_that_stands_there_under_another_number_is_not_sent_a_second_time
     }
 
 
+def test_a_line_that_stands_there_without_number_is_not_sent_a_second_time(world, tmp_path):
+    _, (line,) = in_step(world, tmp_path / "a", "P1")
+    line["sequencenumber"] = None
+    reason = "the same line stands there without a number: give it this one's by hand, then compare again"
+    assert set(held(planned(world, tmp_path / "b", HEADERS, LINES)).values()) == {reason}
+    line["quantity"] = Decimal(8)  # another line, then
+    made = planned(world, tmp_path / "c", HEADERS, LINES)
+    assert held(made) == {}
+    assert "quantity" in [field for _, field, _ in sent(made)]
+
+
 def test_what_the_template_itself_makes_differ_is_held(world, tmp_path):
     header, _ = in_step(world, tmp_path / "a", "P1")
     header |= {"name": "Tables", "shipto_city": "Ulm"}

@@ -132,13 +132,30 @@ class Draft:
             self.states = read_states(client, entity, column, wanted[field])
             document = wanted.select(document=pl.col(field).str.strip_chars().str.to_lowercase())
             why = document.join(self.states, on="document", how="left", maintain_order="left")["closed"]
-        # Sent while the other one is there, the line would be delivered twice.
-        twice = self.outcomes.filter(pl.col("field").is_null() & (pl.col("code") == "renumbered"))["key"]
-        doubled = "the same line stands there under another number: delete that one by hand, then plan again"
-        is_create = pl.col("action") == "create"
+        is_create = base["action"] == "create"
         return base.select(
-            why=pl.when(is_create & pl.col("key").is_in(twice.implode())).then(pl.lit(doubled)).otherwise(why)
+            why=pl.when(is_create & self._renumbered(base))
+            .then(pl.lit("the same line stands there under another number: delete that one by hand, then plan again"))
+            .when(is_create & self._unnumbered(wanted))
+            .then(pl.lit("the same line stands there without a number: give it this one's by hand, then compare again"))
+            .otherwise(why)
         )["why"]
+
+    def _renumbered(self, base: pl.DataFrame) -> pl.Series:
+        """Lines that would be there twice when sent: the comparison found them under another number."""
+        told = self.outcomes.filter(pl.col("field").is_null() & (pl.col("code") == "renumbered"))["key"]
+        return base["key"].is_in(told.implode())
+
+    def _unnumbered(self, wanted: pl.DataFrame) -> pl.Series:
+        """The same for lines whose document has one just like them, without a number."""
+        how = self.task.tie_out
+        if how is None or not how.same_line:
+            return pl.repeat(False, wanted.height, dtype=pl.Boolean, eager=True)
+        by = [how.line_document, *how.same_line]
+        rows = self.rows.filter((pl.col("outcome") == "blocked") & (pl.col("reason") == "blank_key"))
+        alike = self.found[rows["destination_row"].drop_nulls()].select(by).unique().with_columns(is_there=True)
+        there = wanted.select(by).join(alike, on=by, how="left", nulls_equal=True, maintain_order="left")["is_there"]
+        return there.fill_null(False)
 
     def _field(
         self,
