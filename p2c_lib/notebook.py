@@ -211,7 +211,7 @@ class Session:
         more = "" if self.alone else words("The overview of this run shows header and lines together.")
         return HTML(panels.document(self.folder, self._read, how, document) + more)
 
-    @property
+    @functools.cached_property
     def _templates(self) -> dict[str, Template]:
         return load_templates(self.profile.overlays)
 

@@ -37,7 +37,7 @@ def static_html(chart: AnyChart) -> str:
         One ``<svg>`` element: no script, no link, nothing loaded from anywhere; it shrinks to the page's width.
         Several of them can stand in one page. Equal charts give equal text.
     """
-    return _svg(chart).replace("<svg ", '<svg style="max-width:100%;height:auto;overflow:visible" ', 1)
+    return _fitted(_svg(chart))
 
 
 def mimebundle(chart: AnyChart) -> dict[str, str]:
@@ -51,11 +51,16 @@ def mimebundle(chart: AnyChart) -> dict[str, str]:
         ``IPython.display.display(..., raw=True)``.
     """
     described = getattr(chart, "description", None)
+    drawn = _svg(chart)  # drawing is what takes the time
     return {
-        "text/html": static_html(chart),
-        "image/svg+xml": _svg(chart),
+        "text/html": _fitted(drawn),
+        "image/svg+xml": drawn,
         "text/plain": described if isinstance(described, str) else "chart",
     }
+
+
+def _fitted(svg: str) -> str:
+    return svg.replace("<svg ", '<svg style="max-width:100%;height:auto;overflow:visible" ', 1)
 
 
 def _svg(chart: AnyChart) -> str:
