@@ -237,7 +237,7 @@ def _field(
     return (
         field.destination + (" (key)" if field.destination in task.key else ""),
         raw,
-        rule_words(field),
+        rule_words(field, task),
         _cell(sides["expected"], ours, field.destination) if ours is not None else "",
         _cell(sides["found"], theirs, field.destination) if theirs is not None else "",
         cell.get("outcome", agrees if is_pair else ""),
@@ -246,32 +246,34 @@ def _field(
     )
 
 
-def rule_words(field: FieldMap) -> str:
+def rule_words(field: FieldMap, task: Task) -> str:
     """What the template says of a field, in words: where the value comes from, how it is compared, what to know.
 
     Args:
         field: The field map.
+        task: Its task, which knows the quirks of its value maps.
 
     Returns:
-        Sentences, a line each: ``billto_line2``, ``not counted as different: blanks around it``, and the note.
+        A line each: ``copied from billto_line2``, ``counts as representation: blanks around it``, and the note.
     """
-    return "\n".join(_rule_lines(field))
+    return "\n".join(_rule_lines(field, task))
 
 
-def _rule_lines(field: FieldMap) -> Iterator[str]:
-    yield rule_text(field)
+def _rule_lines(field: FieldMap, task: Task) -> Iterator[str]:
+    yield ("copied from " if field.map == "copy" else "") + rule_text(field)
     if field.role == "computed":
         yield "worked out by the destination, never sent"
     if field.lookup:
         yield "looked up, so blanks and case make no difference"
     if field.normalise:
-        yield f"told apart as representation: {', '.join(_COMPARED[name] for name in field.normalise)}"
+        yield f"counts as representation: {', '.join(_COMPARED[name] for name in field.normalise)}"
     if field.tolerance:
         yield f"up to {field.tolerance} apart is equal"
     if field.also:
         yield f"{' or '.join(field.also)} is right as well"
     if field.note:
         yield f"({field.note})"
+    yield from (f"known quirk: {quirk.says}" for one, quirk in task.quirks() if one is field)
 
 
 def totals(header: Frames, lines: Frames, how: TieOut, document: str) -> pl.DataFrame:

@@ -9,7 +9,7 @@ from p2c_lib import drill
 from p2c_lib.diff import compare
 from p2c_lib.errors import ParameterError
 from p2c_lib.explain import explain
-from p2c_lib.model import FieldMap, Side, Task, TieOut
+from p2c_lib.model import FieldMap, Side, Task, TieOut, find_task, load_templates
 from p2c_lib.pull import MONEY
 
 HOW = TieOut(header="heads", document="Number", line_document="Of", number="Line", total="Total", line_amount="Amount",
@@ -119,11 +119,28 @@ def test_a_header_shows_source_value_rule_expected_found_and_what_to_do(parts):
         "Köln",
         "different",
     )
-    assert city["rule"] == "city\ntold apart as representation: blanks around it, upper or lower case"
+    assert city["rule"] == "copied from city\ncounts as representation: blanks around it, upper or lower case"
     assert city["reason"] and city["remedy"]
     assert told["Freight"]["rule"] == "always '0'" and told["Freight"]["source_value"] == ""
-    assert told["Total"]["rule"] == "total\nworked out by the destination, never sent\n(worked out)"
+    assert told["Total"]["rule"] == "copied from total\nworked out by the destination, never sent\n(worked out)"
     assert (told["Currency"]["outcome"], told["Currency"]["reason"]) == ("agrees", "")
+
+
+@pytest.mark.parametrize(
+    ("task", "field", "lines"),
+    [
+        ("quote_headers", "DeliveryAddressCountryRegionISOCode",
+         ["shipto_country by country_to_iso, blank: 'US'", "known quirk: "]),
+        ("order_headers_to_sales", "pricelevelid.name",
+         ["CurrencyCode by currency_to_price_list", "looked up, so blanks and case make no difference", "("]),
+        ("order_headers_to_sales", "statuscode", ["always '1'", "100003 is right as well", "(New"]),
+        ("quote_lines", "LineAmount", ["difference(extendedamount, tax)", "("]),
+    ],
+)  # fmt: skip
+def test_a_rule_of_the_templates_is_said_in_words(task, field, lines):
+    chosen = find_task(task, load_templates())
+    told = drill.rule_words(chosen.field(field), chosen).split("\n")
+    assert all(one.startswith(line) for one, line in zip(told, lines, strict=False)) and len(told) >= len(lines)
 
 
 def test_every_line_of_the_document_is_there_once_in_the_order_of_its_number(parts):
