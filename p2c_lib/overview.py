@@ -37,9 +37,10 @@ class Overview:
         return panels.told(self.folder, self._done, self._templates)
 
     def outcomes(self) -> HTML:
-        """What became of every row of every task."""
+        """What became of every row of every task; why a task failed."""
         frame = report.outcome_table(self.run)
-        return HTML(figure(charts.outcome_bars(frame)) + table(frame).data)
+        failed = [words(f"{task['task']} failed: {task['error']}") for task in self.run["tasks"] if "error" in task]
+        return HTML(figure(charts.outcome_bars(frame)) + table(frame).data + "".join(failed))
 
     def funnel(self) -> HTML:
         """The way from quote to cash: documents and money of each side by the stage that they have reached."""

@@ -182,6 +182,8 @@ def test_a_notebook_that_fails_keeps_its_copy_and_lets_the_others_finish(whole):
     failed, *done = facts(whole)["tasks"]
     assert failed["task"] == "products"
     assert re.match(r"not permitted \(PermissionDenied\), cell \d+ of products\.ipynb: ", failed["error"])
+    overview_says = shown(whole / "notebooks" / "overview.ipynb", "whole.outcomes()")[0].text_content()
+    assert f"products failed: {failed['error']}" in overview_says
     assert [(task["task"], task["source_rows"] > 0) for task in done] == [(name, True) for name in DONE]
     book = nbformat.read(whole / "notebooks" / "products.ipynb", as_version=4)
     errors = [out for cell in book.cells if cell.cell_type == "code" for out in cell.outputs if "ename" in out]
