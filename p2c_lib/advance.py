@@ -102,10 +102,14 @@ def _running(folder: Path) -> dict[str, Any]:
 
 
 def _profile(state: Mapping[str, Any]) -> Profile:
-    """The profile of this very sandbox, whatever folder the environment names."""
+    """The profile of this very sandbox, whatever folder the environment names.
+
+    One call at a time: lines are numbered as they arrive, and the same days must give the same rows.
+    """
     sides = {system: {"url": state[f"{system}_url"]} for system in ("sales", "fno")}
     ca_file = {"ca_file": state["ca_file"]} if "ca_file" in state else {}
-    return Profile.model_validate({"name": "sandbox", **sides, "auth": {"kind": "sandbox"}, **ca_file})
+    how = {"auth": {"kind": "sandbox"}, "limits": {"parallel": 1}}
+    return Profile.model_validate({"name": "sandbox", **sides, **how, **ca_file})
 
 
 def _left(facts: Mapping[str, Any]) -> int:

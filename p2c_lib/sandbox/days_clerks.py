@@ -87,15 +87,20 @@ class Clerk:
             url = page.get("@odata.nextLink")
         return found
 
+    def numbered(self, entity: str, number: str, filter: str = "", *more: str) -> list[dict[str, Any]]:
+        """Rows of a set that have a number, in its order; ``more`` are columns to have beside it."""
+        found = self.rows(entity, filter, ",".join((number, *more)))
+        return sorted((row for row in found if row[number]), key=lambda row: str(row[number]))
+
     def row(self, entity: str, filter: str, select: str = "") -> dict[str, Any]:
-        """The one row that passes a filter.
+        """A row that passes a filter; of several (data with differences in it repeats keys) the first.
 
         Raises:
-            SandboxError: There is none, or there are several.
+            SandboxError: There is none.
         """
         found = self.rows(entity, filter, select)
-        if len(found) != 1:
-            raise SandboxError(f"{self.system}: {len(found)} rows of {entity} with {filter}")
+        if not found:
+            raise SandboxError(f"{self.system}: no row of {entity} with {filter}")
         return found[0]
 
     def admin(self, route: str, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,8 +25,7 @@ def live(office: Office) -> None:
             *(f"SalesOrderProcessingStatus ne {_STATUS}'{one}'" for one in ("Invoiced", "Canceled")),
         )
     )
-    names = "SalesOrderNumber,SalesOrderProcessingStatus"
-    for order in sorted(office.fno.rows(_SET, said, names), key=lambda row: str(row["SalesOrderNumber"])):
+    for order in office.fno.numbered(_SET, "SalesOrderNumber", said, "SalesOrderProcessingStatus"):
         if office.chance(0.6):
             _go_on(office, order["SalesOrderNumber"], order["SalesOrderProcessingStatus"])
     goods = office.goods()

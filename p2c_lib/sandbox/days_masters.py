@@ -39,7 +39,7 @@ def live(office: Office) -> None:
     _change_products(office)
     for _ in range(6 if is_first else office.dice.choice((0, 0, 1, 2))):
         _account(office)
-    accounts = sorted(row["accountnumber"] for row in office.sales.rows("accounts", "", "accountnumber"))
+    accounts = [row["accountnumber"] for row in office.sales.numbered("accounts", "accountnumber")]
     for _ in range(5 if is_first else office.dice.choice((0, 0, 1, 2))):
         _contact(office, accounts)
     _change_accounts(office)
@@ -49,12 +49,12 @@ def live(office: Office) -> None:
 def _take_up(office: Office) -> None:
     """Work with what arrived overnight: new products go on sale, new customers are looked at for tax."""
     sales, fno = office.sales, office.fno
-    drafts = sales.rows("products", "statecode eq 2 and msdynce_ismaintainedexternally eq true", "productnumber")
-    for number in sorted(row["productnumber"] for row in drafts):
-        sales.sell(number)
+    said = "statecode eq 2 and msdynce_ismaintainedexternally eq true"
+    for row in sales.numbered("products", "productnumber", said):
+        sales.sell(row["productnumber"])
         office.done["products put on sale"] += 1
     said = f"dataAreaId eq '{fno.company}' and SalesTaxGroup eq ''"
-    for row in sorted(fno.rows("CustomersV2", said), key=lambda row: str(row["CustomerAccount"])):
+    for row in fno.numbered("CustomersV2", "CustomerAccount", said, "IsExternallyMaintained", "PartyType"):
         if row["IsExternallyMaintained"] != "Yes":
             continue
         account = row["CustomerAccount"]
@@ -139,8 +139,7 @@ def _contact(office: Office, accounts: list[str]) -> None:
 
 
 def _change_accounts(office: Office) -> None:
-    rows = sorted(office.sales.rows("accounts", "", "accountnumber,accountid"), key=lambda row: row["accountnumber"])
-    for row in office.some(rows, 2):
+    for row in office.some(office.sales.numbered("accounts", "accountnumber", "", "accountid"), 2):
         changes = office.dice.choice(
             (
                 {"telephone1": f"+1 555 {office.dice.randint(1000, 9999)}"},
@@ -155,9 +154,7 @@ def _change_accounts(office: Office) -> None:
 
 
 def _change_contacts(office: Office) -> None:
-    names = "msdynce_contactnumber,contactid"
-    rows = sorted(office.sales.rows("contacts", "", names), key=lambda row: row["msdynce_contactnumber"])
-    for row in office.some(rows, 2):
+    for row in office.some(office.sales.numbered("contacts", "msdynce_contactnumber", "", "contactid"), 2):
         changes = office.dice.choice(
             (
                 {"telephone1": f"+1 555 {office.dice.randint(1000, 9999)}"},

@@ -84,11 +84,10 @@ class Office:
             exempt: True: those that pay no tax; False: those that do; None: all.
         """
         said = f"dataAreaId eq '{self.fno.company}'"
-        names = "CustomerAccount,SalesTaxGroup,SalesCurrencyCode,PartyType,IsExternallyMaintained"
-        found = [row for row in self.fno.rows("CustomersV2", said, names) if row["IsExternallyMaintained"] == "Yes"]
-        found = [row for row in found if row["SalesTaxGroup"]]
-        found = [row for row in found if exempt is None or (row["SalesTaxGroup"] == EXEMPT) == exempt]
-        return sorted(found, key=lambda row: str(row["CustomerAccount"]))
+        more = ("SalesTaxGroup", "SalesCurrencyCode", "IsExternallyMaintained")
+        found = self.fno.numbered("CustomersV2", "CustomerAccount", said, *more)
+        found = [row for row in found if row["IsExternallyMaintained"] == "Yes" and row["SalesTaxGroup"]]
+        return [row for row in found if exempt is None or (row["SalesTaxGroup"] == EXEMPT) == exempt]
 
     def lines(self, goods: Sequence[Goods], currency: str) -> list[Line]:
         """One to five lines of a document; what is listed in another currency gets a price of its own."""

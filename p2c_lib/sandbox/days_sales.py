@@ -27,10 +27,9 @@ def live(office: Office) -> None:
 
 def _quotes(office: Office) -> None:
     sales, done = office.sales, office.done
-    names = f"quotenumber,statecode,{_EXTERNAL}"
     buyers = {row["CustomerAccount"] for row in office.customers(exempt=True)}
     said = "statecode eq 0 or statecode eq 1"
-    for quote in sorted(sales.rows("quotes", said, names), key=lambda row: row["quotenumber"]):
+    for quote in sales.numbered("quotes", "quotenumber", said, "statecode", _EXTERNAL):
         number, is_ours = quote["quotenumber"], quote[_EXTERNAL]
         if quote["statecode"] == 0:
             if office.chance(0.8) and _customer_of(office, "quotes", "quotenumber", number) in buyers:
@@ -54,8 +53,7 @@ def _quotes(office: Office) -> None:
 def _orders(office: Office) -> None:
     sales, done = office.sales, office.done
     said = "msdynce_processingstatus eq 647390011 and statecode eq 0"
-    names = f"ordernumber,salesorderid,{_EXTERNAL}"
-    for order in sorted(sales.rows("salesorders", said, names), key=lambda row: row["ordernumber"]):
+    for order in sales.numbered("salesorders", "ordernumber", said, "salesorderid", _EXTERNAL):
         fate = office.dice.random()
         if fate < 0.05:
             _close(office, "CancelSalesOrder", order, 4)
@@ -102,8 +100,7 @@ def _ship_to(office: Office) -> dict[str, Any]:
 def _new_quote(office: Office, goods: list[Goods]) -> None:
     """A quote for a customer, or for a contact, who is one from then on."""
     said = "msdynce_isactivecustomer eq false and msdynce_iscompanyanaccount eq true"
-    names = "msdynce_contactnumber,_transactioncurrencyid_value"
-    prospects = sorted(office.sales.rows("contacts", said, names), key=lambda row: row["msdynce_contactnumber"])
+    prospects = office.sales.numbered("contacts", "msdynce_contactnumber", said)
     buyers = office.customers(exempt=True)
     if prospects and (not buyers or office.chance(0.15)):
         customer, currency = office.dice.choice(prospects)["msdynce_contactnumber"], "USD"
