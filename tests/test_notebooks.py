@@ -122,8 +122,8 @@ def test_a_run_leaves_executed_notebooks_docs_report_and_the_documented_table(wh
         assert {out.output_type for out in outputs} <= {"display_data", "execute_result"}, path  # no error, no stderr
     table = pl.read_parquet(whole / "outcomes.parquet")
     assert table.schema == OUTCOME_COLUMNS
-    assert table.columns == ["task", "key", "field", "outcome", "reason", "expected", "found", "amount", "currency",
-                             "side", "remedy"]  # fmt: skip
+    assert table.columns == ["task", "key", "field", "outcome", "reason", "code", "expected", "found", "amount",
+                             "currency", "side", "remedy"]  # fmt: skip
     assert (whole / "docs" / "index.html").exists() and (whole / "unmapped.parquet").exists()
     report = lxml.html.fromstring((whole / "report.html").read_text("utf-8"))
     links = [link for _, _, link, _ in report.iterlinks()]
