@@ -271,6 +271,8 @@ def _rule_lines(field: FieldMap, task: Task) -> Iterator[str]:
         yield f"up to {field.tolerance} apart is equal"
     if field.also:
         yield f"{' or '.join(field.also)} is right as well"
+    if field.without:
+        yield f"found is without {' and '.join(field.without)}"
     if field.note:
         yield f"({field.note})"
     yield from (f"known quirk: {quirk.says}" for one, quirk in task.quirks() if one is field)

@@ -67,9 +67,11 @@ def destination_columns(task: Task) -> list[str]:
         task: The task.
 
     Returns:
-        Each once: those of the key, of the fields, of the destination's conditions.
+        Each once: those of the key, of the fields, those to be taken off, those of the destination's conditions.
     """
-    return list(dict.fromkeys([*_columns(task), *(condition.column for condition in task.destination.conditions)]))
+    off = (column for field in task.fields for column in field.without)
+    conditions = (condition.column for condition in task.destination.conditions)
+    return list(dict.fromkeys([*_columns(task), *off, *conditions]))
 
 
 def expected(source: pl.DataFrame, task: Task, destination: Entity) -> Expected:
@@ -124,7 +126,8 @@ def project(found: pl.DataFrame, task: Task, destination: Entity) -> pl.DataFram
         SchemaError: Columns are missing, or hold values of another kind than the metadata says.
     """
     names = _columns(task)
-    _require(found, names, f"{task.name}: the destination rows")
+    off = [column for field in task.fields for column in field.without]
+    _require(found, [*names, *off], f"{task.name}: the destination rows")
     casts = [_cast(pl.col(name), found.schema[name], _dtype(name, destination), name).alias(name) for name in names]
     rows = found.select(casts)
     lost = {name: _lost(found, name, rows[name]) for name in names}
@@ -135,7 +138,13 @@ def project(found: pl.DataFrame, task: Task, destination: Entity) -> pl.DataFram
     ]
     if problems:
         raise SchemaError("\n".join(problems))
-    return rows
+    return rows.with_columns(_net(rows, found, field) for field in task.fields if field.without)
+
+
+def _net(rows: pl.DataFrame, found: pl.DataFrame, field: FieldMap) -> pl.Series:
+    """An amount of the destination without what the source cannot know."""
+    off = found.select(pl.sum_horizontal(pl.col(column).fill_null(0) for column in field.without)).to_series()
+    return (rows[field.destination] - off).cast(rows.schema[field.destination]).alias(field.destination)
 
 
 def filter_outcome(source: pl.DataFrame, task: Task) -> pl.Series:

@@ -111,6 +111,7 @@ def check_against(task: Task, source: Entity, destination: Entity) -> list[str]:
         lines += [f"{task.name}: {where}: {problem}" for problem in _missing(name, source)]
     for field in task.fields:
         problems = _missing(field.destination, destination) or _field_problems(task, field, source, destination)
+        problems += [f"without: {problem}" for name in field.without for problem in _missing(name, destination)]
         lines += [f"{task.name}: {field.destination}: {problem}" for problem in problems]
     for side, entity, conditions in (
         ("filter", source, task.filter),

@@ -246,6 +246,8 @@ class FieldMap(_Part):
         role: sync (compared and sent), computed (the destination works it out: compared, never sent), worth (only to
             say what a row is worth: neither compared nor sent).
         also: Found values that are right as well, as text, whatever is expected.
+        without: Of an amount: destination columns taken off what is found before it is compared, since the source
+            cannot know them (tax that the destination alone works out).
         progress: Values in the order in which a document goes through them, each with the paper that brings it about; a
             found value further down than the expected one is ahead.
         apart: Values outside that order: a cancelled document is neither behind nor ahead.
@@ -272,6 +274,7 @@ class FieldMap(_Part):
     parent: Annotated[tuple[Parent, ...], BeforeValidator(_as_list)] = ()
     role: Role = "sync"
     also: tuple[Text, ...] = ()
+    without: tuple[str, ...] = ()
     progress: Annotated[dict[str, str], BeforeValidator(_as_entries)] = {}
     apart: tuple[Text, ...] = ()
     quirk: Quirks = ()

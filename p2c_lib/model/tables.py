@@ -39,6 +39,7 @@ def describe(template: Template) -> list[dict[str, str]]:
             marks += [f"tolerance {field.tolerance}"] if field.tolerance is not None else []
             marks += {"sync": [], "computed": ["never sent"], "worth": ["not compared"]}[field.role]
             marks += [f"or {value}" for value in field.also]
+            marks += [f"without {column}" for column in field.without]
             sure = {field.confidence, field.transform_confidence}
             rows.append(
                 {

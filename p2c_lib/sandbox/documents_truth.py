@@ -69,7 +69,7 @@ def excluded_documents(sales: Frames, fno: Frames) -> list[pl.DataFrame]:
     confirmed = fno["CDSSalesOrderHeaders"].filter(
         pl.col("dataAreaId") == "usmf", pl.col("SalesOrderProcessingStatus") != "Active"
     )
-    confirmed = confirmed["SalesOrderNumber"].str.strip_chars().str.to_lowercase().drop_nulls().implode()
+    theirs = confirmed["SalesOrderNumber"].str.strip_chars().str.to_lowercase().drop_nulls()
     customers = [pl.col(f"{name}CustomerIsExternallyMaintained") == "Yes" for name in ("Ordering", "Invoice")]
     back = customers[0] & customers[1] & (pl.col("SalesOrderProcessingStatus") != "Active")
     usmf = pl.col("dataAreaId") == "usmf"
@@ -78,10 +78,10 @@ def excluded_documents(sales: Frames, fno: Frames) -> list[pl.DataFrame]:
     sources = {
         "quote_headers": (sales["quotes"], quote, pl.col("quotenumber")),
         "quote_lines": (numbered(sales, "quotedetails"), quote_line, line_key("number", "sequencenumber")),
-        "order_headers_to_fno": (sales["salesorders"], out & _is_none("ordernumber", confirmed), pl.col("ordernumber")),
+        "order_headers_to_fno": (sales["salesorders"], out & _is_none("ordernumber", theirs), pl.col("ordernumber")),
         "order_lines_to_fno": (
             numbered(sales, "salesorderdetails", *flags),
-            out_line & _is_none("number", confirmed),
+            out_line & _is_none("number", theirs),
             line_key("number", "sequencenumber"),
         ),
         "order_headers_to_sales": (heads, back & (pl.col("AreTotalsUpdated") == "Yes"), pl.col("SalesOrderNumber")),
@@ -98,7 +98,7 @@ def excluded_documents(sales: Frames, fno: Frames) -> list[pl.DataFrame]:
 
 
 def _is_none(number: str, of: pl.Series) -> pl.Expr:
-    return ~pl.col(number).str.strip_chars().str.to_lowercase().is_in(of).fill_null(False)
+    return ~pl.col(number).str.strip_chars().str.to_lowercase().is_in(of.implode()).fill_null(False)
 
 
 def in_use(sales: Frames, fno: Frames) -> tuple[pl.Series, pl.Series]:
