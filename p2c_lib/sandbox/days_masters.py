@@ -54,12 +54,11 @@ def _take_up(office: Office) -> None:
         sales.sell(row["productnumber"])
         office.done["products put on sale"] += 1
     said = f"dataAreaId eq '{fno.company}' and SalesTaxGroup eq ''"
-    for row in fno.numbered("CustomersV2", "CustomerAccount", said, "IsExternallyMaintained", "PartyType"):
+    for row in fno.numbered("CustomersV2", "CustomerAccount", said, "IsExternallyMaintained"):
         if row["IsExternallyMaintained"] != "Yes":
             continue
         account = row["CustomerAccount"]
-        # persons pay none, so that the quote that made a contact a customer can go over
-        is_taxed = row["PartyType"] != "Person" and Random(f"{office.seed}/{account}").random() < 0.5
+        is_taxed = Random(f"{office.seed}/{account}").random() < 0.5
         fno.tax_group(account, "FULL" if is_taxed else EXEMPT)
         office.done["tax groups decided"] += 1
 

@@ -11,7 +11,6 @@ from random import Random
 from typing import Any, TypeVar
 
 from p2c_lib.sandbox.days_clerks import Fno, Line, Sales
-from p2c_lib.sandbox.fno_amounts import EXEMPT
 
 __all__ = ["Goods", "Office"]
 
@@ -77,17 +76,12 @@ class Office:
             if number in fno
         ]
 
-    def customers(self, *, exempt: bool | None = None) -> list[dict[str, Any]]:
-        """Customers that came from Sales and whose tax F&O has decided, by account.
-
-        Args:
-            exempt: True: those that pay no tax; False: those that do; None: all.
-        """
+    def customers(self) -> list[dict[str, Any]]:
+        """Customers that came from Sales and whose tax F&O has decided, by account."""
         said = f"dataAreaId eq '{self.fno.company}'"
         more = ("SalesTaxGroup", "SalesCurrencyCode", "IsExternallyMaintained")
         found = self.fno.numbered("CustomersV2", "CustomerAccount", said, *more)
-        found = [row for row in found if row["IsExternallyMaintained"] == "Yes" and row["SalesTaxGroup"]]
-        return [row for row in found if exempt is None or (row["SalesTaxGroup"] == EXEMPT) == exempt]
+        return [row for row in found if row["IsExternallyMaintained"] == "Yes" and row["SalesTaxGroup"]]
 
     def lines(self, goods: Sequence[Goods], currency: str) -> list[Line]:
         """One to five lines of a document; what is listed in another currency gets a price of its own."""

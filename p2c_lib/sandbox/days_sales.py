@@ -27,7 +27,7 @@ def live(office: Office) -> None:
 
 def _quotes(office: Office) -> None:
     sales, done = office.sales, office.done
-    buyers = {row["CustomerAccount"] for row in office.customers(exempt=True)}
+    buyers = {row["CustomerAccount"] for row in office.customers()}
     said = "statecode eq 0 or statecode eq 1"
     for quote in sales.numbered("quotes", "quotenumber", said, "statecode", _EXTERNAL):
         number, is_ours = quote["quotenumber"], quote[_EXTERNAL]
@@ -101,7 +101,7 @@ def _new_quote(office: Office, goods: list[Goods]) -> None:
     """A quote for a customer, or for a contact, who is one from then on."""
     said = "msdynce_isactivecustomer eq false and msdynce_iscompanyanaccount eq true"
     prospects = office.sales.numbered("contacts", "msdynce_contactnumber", said)
-    buyers = office.customers(exempt=True)
+    buyers = office.customers()
     if prospects and (not buyers or office.chance(0.15)):
         customer, currency = office.dice.choice(prospects)["msdynce_contactnumber"], "USD"
         office.fno.drop_contact(customer)
@@ -119,7 +119,7 @@ def _new_quote(office: Office, goods: list[Goods]) -> None:
 
 
 def _new_order(office: Office, goods: list[Goods]) -> None:
-    buyers = office.customers(exempt=True)
+    buyers = office.customers()
     if not buyers:
         return
     buyer = office.dice.choice(buyers)
