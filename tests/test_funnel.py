@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2c_lib import funnel
@@ -193,6 +193,7 @@ THEIRS = st.lists(st.tuples(NUMBERS, st.sampled_from(["Active", "Confirmed", "In
                             st.just("2"), st.just("USD")))  # fmt: skip
 
 
+@settings(deadline=None, max_examples=60)
 @given(OURS, THEIRS)
 def test_every_document_has_one_standing_and_stages_never_grow(ours, theirs):
     told = pl.concat([sales_orders(*ours), fno_orders(*theirs)])
