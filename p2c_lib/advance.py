@@ -114,7 +114,7 @@ def _profile(state: Mapping[str, Any]) -> Profile:
 
 def _left(facts: Mapping[str, Any]) -> int:
     """Rows that differ, and documents that do not tie out on a side or across."""
-    untied = ("untied_at_source", "untied_at_destination", "totals_differ")
+    untied = ("untied_at_source", "untied_at_destination", "totals_differ", "freight_tax_wrong")
     return int(facts["differing_rows"] + sum(document[name] for document in facts["documents"] for name in untied))
 
 

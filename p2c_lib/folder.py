@@ -155,8 +155,8 @@ def tied_out(folder: Path, facts: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
         facts: The summaries of its tasks.
 
     Returns:
-        Columns of `ACROSS_COLUMNS`: both sides of each document, each against its own lines. A document with a bad key
-        is blocked, and ties out with nothing.
+        Columns of `ACROSS_COLUMNS`: both sides of each document, each against its own lines; at the destination its
+        Freight Tax line counts as it stands. A document with a bad key is blocked, and ties out with nothing.
     """
     known = {task["task"]: task for task in facts if "error" not in task}
     tied = [ACROSS_COLUMNS.to_frame()]
@@ -165,8 +165,12 @@ def tied_out(folder: Path, facts: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
         if how is None or how.header not in known:
             continue
         currency = known[how.header]["currency_column"]
+        made = folder / "tasks" / name / "freight_tax.parquet"
+        lines = {"expected": None, "found": pl.read_parquet(made) if made.exists() else None}
         ours, theirs = (
-            tie_out(_kept(folder, how.header, side, BAD_KEYS), _kept(folder, name, side), how, side, currency)
+            tie_out(
+                _kept(folder, how.header, side, BAD_KEYS), _kept(folder, name, side), how, side, currency, lines[side]
+            )
             for side in ("expected", "found")
         )
         tied.append(across(ours, theirs).select(pl.lit(name).alias("task"), pl.all()).cast(ACROSS_COLUMNS))
@@ -183,12 +187,13 @@ def _kept(folder: Path, task: str, side: str, without: Sequence[str] = ()) -> pl
 
 
 def _documents(ties: pl.DataFrame) -> list[dict[str, Any]]:
-    """For each line task: documents, those that do not tie out on a side, those whose totals differ."""
+    """For each line task: documents, those untied on a side, of other totals, with a wrong Freight Tax line."""
     counted = ties.group_by("task", maintain_order=True).agg(
         documents=pl.len(),
         untied_at_source=(pl.col("difference_expected").fill_null(0) != 0).sum(),
         untied_at_destination=(pl.col("difference_found").fill_null(0) != 0).sum(),
         totals_differ=pl.col("total_expected").ne_missing(pl.col("total_found")).sum(),
+        freight_tax_wrong=pl.col("freight_tax").is_not_null().sum(),
     )
     return counted.to_dicts()
 

@@ -67,11 +67,14 @@ def destination_columns(task: Task) -> list[str]:
         task: The task.
 
     Returns:
-        Each once: those of the key, of the fields, those to be taken off, those of the destination's conditions.
+        Each once: those of the key, of the fields, those to be taken off, those of the destination's conditions, those
+        of the line that stands for tax on charges.
     """
     off = (column for field in task.fields for column in field.without)
     conditions = (condition.column for condition in task.destination.conditions)
-    return list(dict.fromkeys([*_columns(task), *off, *conditions]))
+    made = task.tie_out.freight_tax if task.tie_out else None
+    extra = (made.line, made.amount, made.document) if made else ()
+    return list(dict.fromkeys([*_columns(task), *off, *conditions, *extra]))
 
 
 def expected(source: pl.DataFrame, task: Task, destination: Entity) -> Expected:

@@ -25,7 +25,7 @@ from p2c_lib.explain import explain, quirks_only
 from p2c_lib.folder import UNMAPPED_COLUMNS, create, finish, save_failure, write_json
 from p2c_lib.model import Task, Template, check_against, with_lengths
 from p2c_lib.pull import MONEY, pull
-from p2c_lib.tieout import line_faults
+from p2c_lib.tieout import freight_tax_lines, line_faults
 from p2c_lib.validate import Check, SuiteResult, validate
 
 Progress = Callable[[str, int], None]
@@ -42,6 +42,7 @@ class Sides:
         parents: For each field with a parent, the values present at the destination (String).
         read_at: When reading began, UTC.
         seconds: How long reading took.
+        freight_tax: The Freight Tax lines of the destination (`tieout.freight_tax_lines`), which are not in ``found``.
     """
 
     source: pl.DataFrame
@@ -49,6 +50,7 @@ class Sides:
     parents: dict[str, pl.Series]
     read_at: datetime
     seconds: float
+    freight_tax: pl.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -107,14 +109,17 @@ def read_sides(
         label = f"{task.source.system} {task.source.entity}"
         return pull(source_client, task.source.entity, columns, progress=lambda rows: note(label, rows))
 
-    def pull_found() -> pl.DataFrame:
+    def pull_found() -> tuple[pl.DataFrame, pl.DataFrame | None]:
         label = f"{task.destination.system} {task.destination.entity}"
         wanted, entity, only = mapping.destination_columns(task), task.destination.entity, task.destination.only
         known = destination_client.entity(entity).columns
-        said = [c.odata(known[c.column], task.destination.system) for c in only if c.column in known]
+        apart = task.tie_out.freight_tax.line if task.tie_out and task.tie_out.freight_tax else None
+        asked = [c for c in only if c.column in known and c.column != apart]
+        said = [c.odata(known[c.column], task.destination.system) for c in asked]
         filter = " and ".join(f"({text})" for text in said if text) or None
         rows = pull(destination_client, entity, wanted, filter=filter, progress=lambda rows: note(label, rows))
-        return rows.filter(pl.all_horizontal([pl.lit(True), *(condition.expr() for condition in only)]))
+        kept = rows.filter(pl.all_horizontal([pl.lit(True), *(condition.expr() for condition in only)]))
+        return kept, freight_tax_lines(rows, task.tie_out)
 
     def pull_parents() -> dict[str, pl.Series]:
         asked = dict.fromkeys((p.entity, p.column) for field in task.fields for p in field.parent)
@@ -127,7 +132,8 @@ def read_sides(
 
     with ThreadPoolExecutor(3) as pool:
         source, found, parents = pool.submit(pull_source), pool.submit(pull_found), pool.submit(pull_parents)
-        return Sides(source.result(), found.result(), parents.result(), began, time.perf_counter() - clock)
+        rows, made = found.result()
+        return Sides(source.result(), rows, parents.result(), began, time.perf_counter() - clock, made)
 
 
 def check_company(client: Client) -> None:
@@ -265,6 +271,7 @@ def save(folder: Path, task: Task, sides: Sides, compared: Compared) -> dict[str
         "outcomes": compared.table,
         "unmapped": compared.unmapped,
         "quirks": compared.quirks,
+        **({"freight_tax": sides.freight_tax} if sides.freight_tax is not None else {}),
     }
     for name, frame in frames.items():
         frame.write_parquet(place / f"{name}.parquet")

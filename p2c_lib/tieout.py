@@ -5,11 +5,12 @@ Pure: frames in, frames out. Amounts are exact decimals in the document's own cu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
 from p2c_lib.model import TieOut
+from p2c_lib.money import freight_tax
 from p2c_lib.pull import MONEY
 
 LINE_FAULTS = ("lost", "orphan", "renumbered")
@@ -26,9 +27,19 @@ _DOCUMENTS = pl.Schema(
         "minus": MONEY,
         "total": MONEY,
         "difference": MONEY,
+        "freight_tax": pl.String(),
+        "freight_tax_off": MONEY,
     }
 )
 
+FREIGHT_TAX_FAULTS: Mapping[str, str] = {
+    "several": "it has more than one Freight Tax line in Sales: delete the extra one there",
+    "missing": "it has tax on charges, but no Freight Tax line in Sales: set that tax to 0 and back there",
+    "left_over": "it has a Freight Tax line in Sales, but no tax on charges: delete the line there",
+    "different": "its Freight Tax line in Sales is not the tax on its charges: set that tax to 0 and back there",
+}
+"""What can be wrong with the line (`money.freight_tax`), in words, and what to do. Source: rules of P2C, sections 12
+and 17: Sales makes, changes and deletes the line whenever the tax on charges changes, and stops at a second one."""
 
 ACROSS_COLUMNS = pl.Schema(
     {
@@ -42,6 +53,7 @@ ACROSS_COLUMNS = pl.Schema(
         "difference_found": MONEY,
         "currency": pl.String(),
         "at_stake": MONEY,
+        "freight_tax": pl.String(),
     }
 )
 """Columns and dtypes of ``ties.parquet``: `across` with the line task in front."""
@@ -56,22 +68,29 @@ VERDICT_COLUMNS = pl.Schema(
         "off_at_destination": pl.UInt32(),
         "totals_differ": pl.UInt32(),
         "one_side_only": pl.UInt32(),
+        "freight_tax_wrong": pl.UInt32(),
         "at_stake": MONEY,
         "verdict": pl.String(),
     }
 )
 """A row a line task and currency. ``tied``: documents that are on both sides, with one total to which the lines of each
-side add up; a document that is not may count under several of the four that follow."""
+side add up; a document that is not may count under several of the five that follow."""
 
 _OFF_AT_SOURCE = pl.col("difference_expected").fill_null(0) != 0
 _OFF_AT_DESTINATION = pl.col("difference_found").fill_null(0) != 0
 _LOST = pl.col("total_found").is_null()
 _FOREIGN = pl.col("total_expected").is_null()
 _DIFFER = (pl.col("total_expected") != pl.col("total_found")).fill_null(False)
+_FREIGHT_TAX_WRONG = pl.col("freight_tax").is_not_null()
 
 
 def tie_out(
-    headers: pl.DataFrame, lines: pl.DataFrame, how: TieOut, side: str, currency: str | None = None
+    headers: pl.DataFrame,
+    lines: pl.DataFrame,
+    how: TieOut,
+    side: str,
+    currency: str | None = None,
+    made: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Hold each document's header total against its lines.
 
@@ -81,11 +100,17 @@ def tie_out(
         how: How the amounts belong together.
         side: What to write into ``side``.
         currency: The header's currency column.
+        made: The Freight Tax lines that stand at this side, which are not among ``lines``: ``document``, ``amount``
+            (`MONEY`). None for a side that has no such lines: the tax in the header counts.
 
     Returns:
         A row a document: ``lines`` (count), ``sum_of_lines``, ``plus``, ``minus``, ``total`` and ``difference`` =
         total - (sum_of_lines + plus - minus), all in ``currency``. A document without lines ties out at its charges.
+        With ``made``, ``plus`` has the Freight Tax lines as they stand in place of the header's tax on charges,
+        ``freight_tax`` is what is wrong with them (`FREIGHT_TAX_FAULTS`, null: nothing) and ``freight_tax_off`` the
+        header's tax less theirs.
     """
+    freight = how.freight_tax if made is not None else None
     sums = lines.group_by(pl.col(how.line_document).alias("document")).agg(
         lines=pl.len(), sum_of_lines=pl.col(how.line_amount).fill_null(0).sum().cast(MONEY)
     )
@@ -94,9 +119,18 @@ def tie_out(
         currency=pl.col(currency) if currency else pl.lit(None, pl.String),
         side=pl.lit(side),
         total=pl.col(how.total).fill_null(0).cast(MONEY),
-        plus=_sum(how.plus),
+        plus=_sum([name for name in how.plus if freight is None or name != freight.tax]),
         minus=_sum(how.minus),
+        freight_tax=pl.lit(None, pl.String),
+        freight_tax_off=pl.lit(0, MONEY),
     )
+    if freight is not None and made is not None:
+        held = freight_tax(headers.select(document=how.document, header_tax=freight.tax), made)
+        documents = documents.with_columns(
+            (pl.col("plus") + held["found"]).cast(MONEY),
+            freight_tax=held["fault"],
+            freight_tax_off=held["difference"],
+        )
     joined = documents.join(sums, on="document", how="left", maintain_order="left").with_columns(
         pl.col("lines").fill_null(0), pl.col("sum_of_lines").fill_null(0)
     )
@@ -112,6 +146,25 @@ def _sum(columns: Sequence[str]) -> pl.Expr:
     return total
 
 
+def freight_tax_lines(rows: pl.DataFrame, how: TieOut | None) -> pl.DataFrame | None:
+    """Pick the Freight Tax lines out of the lines of the destination.
+
+    Args:
+        rows: The lines as pulled, all of them.
+        how: Says what marks such a line; None for rows that are no lines.
+
+    Returns:
+        Columns ``document`` (String), ``amount`` (`MONEY`), for `tie_out`; None where the destination makes no such
+        lines.
+    """
+    if how is None or how.freight_tax is None:
+        return None
+    made = how.freight_tax
+    return rows.filter(pl.col(made.line).fill_null(False)).select(
+        document=pl.col(made.document), amount=pl.col(made.amount).cast(MONEY)
+    )
+
+
 def across(source: pl.DataFrame, destination: pl.DataFrame) -> pl.DataFrame:
     """Put both sides of each document beside each other.
 
@@ -121,16 +174,18 @@ def across(source: pl.DataFrame, destination: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         Columns ``document``, ``currency``, ``lines_expected``, ``lines_found``, ``total_expected``, ``total_found``,
-        ``difference_expected``, ``difference_found`` (each side against its own lines) and ``at_stake``, the most that
-        is wrong with it: the largest of |total_expected - total_found| and the two differences. A document on one side
-        only has nulls on the other, and all of its total is at stake.
+        ``difference_expected``, ``difference_found`` (each side against its own lines), ``at_stake``, the most that
+        is wrong with it: the largest of |total_expected - total_found|, the two differences and what the Freight Tax
+        line found is off by, and ``freight_tax``, what is wrong with that line. A document on one side only has nulls
+        on the other, and all of its total is at stake.
     """
-    columns = ("lines", "total", "difference", "currency")
+    columns = ("lines", "total", "difference", "currency", "freight_tax", "freight_tax_off")
     ours = source.select("document", *[pl.col(name).alias(f"{name}_expected") for name in columns])
     theirs = destination.select("document", *[pl.col(name).alias(f"{name}_found") for name in columns])
     both = ours.join(theirs, on="document", how="full", coalesce=True, maintain_order="left_right")
     apart = (pl.col("total_expected").fill_null(0) - pl.col("total_found").fill_null(0)).abs().cast(MONEY)
-    stake = pl.max_horizontal(apart, pl.col("difference_expected").abs(), pl.col("difference_found").abs())
+    off = (pl.col(name).abs() for name in ("difference_expected", "difference_found", "freight_tax_off_found"))
+    stake = pl.max_horizontal(apart, *off)
     return both.select(
         "document",
         "lines_expected",
@@ -141,6 +196,7 @@ def across(source: pl.DataFrame, destination: pl.DataFrame) -> pl.DataFrame:
         "difference_found",
         currency=pl.coalesce("currency_expected", "currency_found"),
         at_stake=stake,
+        freight_tax="freight_tax_found",
     )
 
 
@@ -153,7 +209,7 @@ def verdicts(ties: pl.DataFrame) -> pl.DataFrame:
     Returns:
         Columns of `VERDICT_COLUMNS`, in the order of the tasks, currencies by name.
     """
-    off = _OFF_AT_SOURCE | _OFF_AT_DESTINATION | _LOST | _FOREIGN | _DIFFER
+    off = _OFF_AT_SOURCE | _OFF_AT_DESTINATION | _LOST | _FOREIGN | _DIFFER | _FREIGHT_TAX_WRONG
     counted = (
         ties.group_by("task", "currency", maintain_order=True)
         .agg(
@@ -163,6 +219,7 @@ def verdicts(ties: pl.DataFrame) -> pl.DataFrame:
             off_at_destination=_OFF_AT_DESTINATION.sum(),
             totals_differ=_DIFFER.sum(),
             one_side_only=(_LOST | _FOREIGN).sum(),
+            freight_tax_wrong=_FREIGHT_TAX_WRONG.sum(),
             at_stake=pl.col("at_stake").sum(),
         )
         .with_columns(
@@ -182,7 +239,7 @@ def untied(ties: pl.DataFrame) -> pl.DataFrame:
         ties: Columns of `ACROSS_COLUMNS`.
 
     Returns:
-        The same columns and ``says``.
+        The same columns and ``says``; a Freight Tax line that is wrong with what to do about it.
     """
     said = [
         pl.when(_LOST).then(pl.lit("not at the destination")),
@@ -190,6 +247,7 @@ def untied(ties: pl.DataFrame) -> pl.DataFrame:
         pl.when(_DIFFER).then(pl.lit("the totals differ")),
         pl.when(_OFF_AT_SOURCE).then(pl.lit("its lines do not add up at the source")),
         pl.when(_OFF_AT_DESTINATION).then(pl.lit("its lines do not add up at the destination")),
+        pl.col("freight_tax").replace_strict(FREIGHT_TAX_FAULTS, default=None, return_dtype=pl.String),
     ]
     told = ties.with_columns(says=pl.concat_str(said, separator="; ", ignore_nulls=True))
     return told.filter(pl.col("says") != "").sort("at_stake", "task", "document", descending=[True, False, False])

@@ -178,7 +178,7 @@ def test_the_overview_of_a_run_without_documents_shows_none(tmp_path, pair):
 
 
 def test_documents_that_all_tie_out_are_counted_and_none_is_listed():
-    tied = pl.DataFrame([["t", "A", 1, 1, Decimal(5), Decimal(5), Decimal(0), Decimal(0), "EUR", Decimal(0)]],
+    tied = pl.DataFrame([["t", "A", 1, 1, Decimal(5), Decimal(5), Decimal(0), Decimal(0), "EUR", Decimal(0), None]],
                         schema=ACROSS_COLUMNS, orient="row")  # fmt: skip
     ((row,),) = tables(panels.ties(tied, 5))
     assert (row["documents"], row["tied"], row["verdict"]) == ("1", "1", "ties out")

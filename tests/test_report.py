@@ -202,7 +202,7 @@ def test_the_report_says_what_holds_rows_up_and_which_documents_do_not_tie_out(r
     pl.DataFrame([tie], schema=ACROSS_COLUMNS).write_parquet(run / "ties.parquet")
     tree = page(run)
     assert [HOSTILE, "2", "lines: 2, 10.50 EUR"] in cells(tree)
-    assert ["lines", "EUR", "1", "0", "0", "0", "1", "0", "1.00 EUR", "does not tie out"] in cells(tree)
+    assert ["lines", "EUR", "1", "0", "0", "0", "1", "0", "0", "1.00 EUR", "does not tie out"] in cells(tree)
     assert ["lines", HOSTILE, "the totals differ", "1.00 EUR", "10.00 EUR", "9.00 EUR", "– / –", "", ""] in cells(tree)
     assert list(tree.iter("script", "img", "iframe")) == []
 

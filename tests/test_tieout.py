@@ -7,9 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2c_lib.model import TieOut
+from p2c_lib.model import FreightTax, TieOut
 from p2c_lib.pull import MONEY
-from p2c_lib.tieout import ACROSS_COLUMNS, VERDICT_COLUMNS, across, line_faults, tie_out, untied, verdicts
+from p2c_lib.tieout import (
+    ACROSS_COLUMNS,
+    FREIGHT_TAX_FAULTS,
+    VERDICT_COLUMNS,
+    across,
+    freight_tax_lines,
+    line_faults,
+    tie_out,
+    untied,
+    verdicts,
+)
 
 ORDERS = TieOut(
     header="order_headers",
@@ -22,6 +32,10 @@ ORDERS = TieOut(
     minus=("discountamount",),
     same_line=("product", "quantity"),
 )
+FREIGHT = FreightTax(
+    line="msdynce_ismisctax", amount="extendedamount", document="salesorderid.ordernumber", tax="msdynce_misctax"
+)
+TAXED = ORDERS.model_copy(update={"freight_tax": FREIGHT})
 
 
 def headers(*rows: tuple) -> pl.DataFrame:
@@ -181,8 +195,8 @@ def test_the_verdict_is_given_for_each_currency():
     table = verdicts(TIES)
     assert table.schema == VERDICT_COLUMNS
     assert table.drop("task").rows() == [
-        ("EUR", 1, 1, 0, 0, 0, 0, Decimal(0), "ties out"),
-        ("USD", 5, 1, 1, 1, 1, 2, Decimal("18.5"), "does not tie out"),
+        ("EUR", 1, 1, 0, 0, 0, 0, 0, Decimal(0), "ties out"),
+        ("USD", 5, 1, 1, 1, 1, 2, 0, Decimal("18.5"), "does not tie out"),
     ]
 
 
@@ -206,3 +220,56 @@ def test_documents_that_do_not_tie_out_come_worst_first_with_what_is_wrong():
 def test_documents_that_all_tie_out_leave_nothing_to_list():
     assert untied(TIES.filter(document="S1")).is_empty()
     assert verdicts(ACROSS_COLUMNS.to_frame()).is_empty()
+
+
+def freight_lines(*rows: tuple[str, str]) -> pl.DataFrame:
+    data = [(document, Decimal(amount)) for document, amount in rows]
+    return pl.DataFrame(data, schema={"document": pl.String, "amount": MONEY}, orient="row")
+
+
+def taxed(total: str, tax: str | None, *made: str) -> pl.DataFrame:
+    """A document on both sides: 10.00 of lines; in Sales with that header and these Freight Tax lines."""
+    own = lines(("SO1", 1, "A", "10"))
+    ours = tie_out(headers(("SO1", "11", None, "1", None)), own, TAXED, "source", "currency")
+    theirs = tie_out(
+        headers(("SO1", total, None, tax, None)), own, TAXED, "found", "currency",
+        freight_lines(*[("SO1", amount) for amount in made], ("SO9", "99")),
+    )  # fmt: skip
+    return across(ours, theirs).select(pl.lit("order_lines").alias("task"), pl.all())
+
+
+@pytest.mark.parametrize(
+    ("total", "tax", "made", "fault", "off", "at_stake"),
+    [
+        pytest.param("11", "1", ["1.00"], None, "0", "0", id="as it should be"),
+        pytest.param("11", "1", [], "missing", "1", "1", id="missing"),
+        pytest.param("10", "1", [], "missing", "0", "1", id="missing, and Sales has summed up without it"),
+        pytest.param("12", "1", ["1", "1"], "several", "0", "1", id="a second one, summed up too"),
+        pytest.param("11", "1", ["0.4", "0.6"], "several", "0", "0", id="two that come to the right amount"),
+        pytest.param("11", None, ["1"], "left_over", "0", "1", id="left over"),
+        pytest.param("11.25", "1", ["1.25"], "different", "0", "0.25", id="another amount"),
+        pytest.param("11", "3", ["1"], "different", "0", "2", id="the header was changed alone"),
+    ],
+)
+def test_a_freight_tax_line_counts_as_it_stands_and_is_held_against_the_header(total, tax, made, fault, off, at_stake):
+    tied = taxed(total, tax, *made)
+    (row,) = tied.select("freight_tax", "difference_expected", "difference_found", "at_stake").rows()
+    assert row == (fault, Decimal(0), Decimal(off), Decimal(at_stake))
+    wrong = [*untied(tied)["says"]]
+    assert (wrong and wrong[0].endswith(FREIGHT_TAX_FAULTS[fault])) if fault else wrong == []
+    assert verdicts(tied).select("tied", "freight_tax_wrong").rows() == [(int(fault is None), int(fault is not None))]
+
+
+def test_without_knowing_the_freight_tax_lines_the_tax_in_the_header_counts():
+    header, own = headers(("SO1", "11", None, "1", None)), lines(("SO1", 1, "A", "10"))
+    tied = tie_out(header, own, TAXED, "source", "currency")
+    assert tied.select("difference", "freight_tax").rows() == [(Decimal(0), None)]
+
+
+def test_freight_tax_lines_are_those_that_are_marked():
+    rows = pl.DataFrame(
+        {"salesorderid.ordernumber": ["SO1", "SO1", "SO2"], "msdynce_ismisctax": [True, False, None],
+         "extendedamount": [Decimal("1.5"), Decimal(2), Decimal(3)]}, schema_overrides={"extendedamount": MONEY},
+    )  # fmt: skip
+    assert freight_tax_lines(rows, TAXED).rows() == [("SO1", Decimal("1.5"))]
+    assert freight_tax_lines(rows, ORDERS) is None and freight_tax_lines(rows, None) is None

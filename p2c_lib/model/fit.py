@@ -113,6 +113,9 @@ def check_against(task: Task, source: Entity, destination: Entity) -> list[str]:
         problems = _missing(field.destination, destination) or _field_problems(task, field, source, destination)
         problems += [f"without: {problem}" for name in field.without for problem in _missing(name, destination)]
         lines += [f"{task.name}: {field.destination}: {problem}" for problem in problems]
+    made = task.tie_out.freight_tax if task.tie_out else None
+    for name in (made.line, made.amount, made.document) if made else ():
+        lines += [f"{task.name}: tie_out.freight_tax: {problem}" for problem in _missing(name, destination)]
     for side, entity, conditions in (
         ("filter", source, task.filter),
         ("source.scope", source, task.source.scope),

@@ -13,7 +13,19 @@ from pydantic_core import ErrorDetails
 
 from p2c_lib.errors import ParameterError, TemplateError
 from p2c_lib.model.overlays import Loc, Node, Sources, lay_over, locate, read, read_file, suggest
-from p2c_lib.model.parts import USES, Condition, FieldMap, Parent, Quirk, Side, Task, Template, ValueMap
+from p2c_lib.model.parts import (
+    USES,
+    Condition,
+    FieldMap,
+    FreightTax,
+    Parent,
+    Quirk,
+    Side,
+    Task,
+    Template,
+    TieOut,
+    ValueMap,
+)
 
 _COLUMN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*(\([A-Za-z_]\w*\))?)*")
 _SHAPES: Mapping[str, type[BaseModel]] = {
@@ -28,6 +40,8 @@ _SHAPES: Mapping[str, type[BaseModel]] = {
     "fields": FieldMap,
     "parent": Parent,
     "quirk": Quirk,
+    "tie_out": TieOut,
+    "freight_tax": FreightTax,
     "value_maps": ValueMap,
 }
 _INJECTED = ("template", "value_maps")  # of a task: set on load, never written in a file
@@ -314,6 +328,9 @@ def _faults(template: Template, value_maps: Mapping[str, Any]) -> Iterator[Fault
             if isinstance(field.money, str) and field.money not in by_name:
                 loc = (*at, "fields", index, "money")
                 yield loc, f"'{field.money}' is not among the fields; true, or {suggest(field.money, names)}"
+        made, plus = (task.tie_out.freight_tax, task.tie_out.plus) if task.tie_out else (None, ())
+        if made and made.tax not in plus:
+            yield (*at, "tie_out", "freight_tax", "tax"), f"'{made.tax}' is not added to the lines; list it in plus"
 
 
 def _condition_faults(loc: Loc, conditions: tuple[Condition, ...]) -> Iterator[Fault]:

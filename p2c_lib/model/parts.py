@@ -323,6 +323,22 @@ class FieldMap(_Part):
         return tuple(dict.fromkeys([*self.sources, *(quirk.instead for quirk in self.quirk if quirk.instead)]))
 
 
+class FreightTax(_Part):
+    """The line that the destination itself makes of the tax on a document's charges; the source has no such line.
+
+    Attributes:
+        line: The lines' column that marks it.
+        amount: The lines' column with its amount.
+        document: The lines' path to the number of their document: such a line carries none of its own.
+        tax: The header's column with the tax that the line stands for, one of ``plus``.
+    """
+
+    line: str
+    amount: str
+    document: str
+    tax: str
+
+
 class TieOut(_Part):
     """How the amounts of a document belong together; columns are named as in the destination.
 
@@ -336,6 +352,7 @@ class TieOut(_Part):
         plus: Header amounts added to the lines: charges, tax on charges.
         minus: Header amounts taken off: header discount.
         same_line: Columns that make a line the same line under another number: product, quantity, price.
+        freight_tax: The line that stands for tax on charges; None where the destination makes none.
     """
 
     header: str
@@ -347,6 +364,7 @@ class TieOut(_Part):
     plus: tuple[str, ...] = ()
     minus: tuple[str, ...] = ()
     same_line: tuple[str, ...] = ()
+    freight_tax: FreightTax | None = None
 
 
 class Task(_Part):
