@@ -50,6 +50,7 @@ class Frames:
         found: The destination's rows, to which ``destination_row`` points.
         rows: Outcomes of rows, those of `diff.Outcomes.rows`.
         outcomes: The explained table of everything that is not matched.
+        freight_tax: Freight Tax lines at the destination, of a task of lines that has them: ``document``, ``amount``.
     """
 
     task: Task
@@ -58,6 +59,7 @@ class Frames:
     found: pl.LazyFrame
     rows: pl.LazyFrame
     outcomes: pl.LazyFrame
+    freight_tax: pl.LazyFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -290,15 +292,25 @@ def totals(header: Frames, lines: Frames, how: TieOut, document: str) -> pl.Data
     Returns:
         A row a side that has the header: ``side``, ``lines`` (count), ``sum_of_lines``, each column that is added or
         taken off, ``total``, ``difference`` (`MONEY`), ``currency``. Rows that the filter leaves out do not count.
+        Where the destination has Freight Tax lines, ``freight_tax_line`` is what they come to (null at the source);
+        they are added in place of the header's tax on charges.
     """
     frames = []
+    made = lines.freight_tax.collect() if lines.freight_tax is not None and how.freight_tax else None
     for side, label in (("expected", "source"), ("found", "destination")):
         heads, own = (_kept(part, how, document, side) for part in (header, lines))
-        tied = tie_out(heads, own, how, f"{getattr(header.task, label).system}, {side}", header.task.currency)
+        there = made if side == "found" else None
+        named = f"{getattr(header.task, label).system}, {side}"
+        tied = tie_out(heads, own, how, named, header.task.currency, there)
         parts = heads.select(pl.col(name).fill_null(0) for name in (*how.plus, *how.minus))
-        frames.append(pl.concat([tied.drop("document", "plus", "minus"), parts], how="horizontal"))
+        line = pl.lit(None, MONEY)
+        if there is not None and how.freight_tax is not None:
+            line = (pl.col(how.freight_tax.tax) - pl.col("freight_tax_off")).cast(MONEY)
+        both = pl.concat([tied.drop("document", "plus", "minus"), parts], how="horizontal")
+        frames.append(both.with_columns(freight_tax_line=line))
+    extra = ["freight_tax_line"] if made is not None else []
     return pl.concat(frames).select(
-        "side", "lines", "sum_of_lines", *how.plus, *how.minus, "total", "difference", "currency"
+        "side", "lines", "sum_of_lines", *how.plus, *extra, *how.minus, "total", "difference", "currency"
     )
 
 

@@ -14,7 +14,15 @@ from babel.numbers import get_currency_precision
 
 from p2c_lib.pull import MONEY
 
-__all__ = ["Split", "document_total", "freight_tax", "join_discount", "smallest_unit", "split_discount"]
+__all__ = [
+    "Split",
+    "decimal_places",
+    "document_total",
+    "freight_tax",
+    "join_discount",
+    "smallest_unit",
+    "split_discount",
+]
 
 PLACES = 2
 """Decimal places that a discount for one unit is rounded to. Published as 2 without a word about the currency; that it
@@ -143,6 +151,12 @@ def freight_tax(headers: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
 
 
 @lru_cache(maxsize=512)
+def decimal_places(currency: str | None) -> int:
+    """The decimal places of a currency (ISO 4217 by way of CLDR); 2 where the code is not known."""
+    return get_currency_precision((currency or "").upper())
+
+
+@lru_cache(maxsize=512)
 def smallest_unit(currency: str | None) -> Decimal:
-    """The smallest amount of a currency (ISO 4217 by way of CLDR); 0.01 where the code is not known."""
-    return Decimal(1).scaleb(-get_currency_precision((currency or "").upper()))
+    """The smallest amount of a currency: 1 at the last of its `decimal_places`."""
+    return Decimal(1).scaleb(-decimal_places(currency))

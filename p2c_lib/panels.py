@@ -134,7 +134,9 @@ def kept(folder: Path, task: Task) -> drill.Frames:
     """What a run kept of a task, to be read where it is needed."""
     place = folder / "tasks" / task.name
     names = ("source", "expected", "found", "rows", "outcomes")
-    return drill.Frames(task, *(pl.scan_parquet(place / f"{name}.parquet") for name in names))
+    made = place / "freight_tax.parquet"
+    frames = {name: pl.scan_parquet(place / f"{name}.parquet") for name in names}
+    return drill.Frames(task, **frames, freight_tax=pl.scan_parquet(made) if made.exists() else None)
 
 
 def family(task: Task, templates: Mapping[str, Template]) -> tuple[Task, Task, TieOut] | None:
@@ -187,7 +189,10 @@ def _totals(frames: Sequence[drill.Frames], how: TieOut, name: str) -> str:
         return words("Neither side has the header among the rows that flow.")
     money = [column for column, dtype in sides.schema.items() if dtype.is_decimal()]
     added, taken = " + ".join(["sum_of_lines", *how.plus]), "".join(f" - {column}" for column in how.minus)
-    return _table(report.with_money(sides, *money), f"difference = {how.total} - ({added}{taken})", money)
+    note = f"difference = {how.total} - ({added}{taken})"
+    if "freight_tax_line" in sides.columns and how.freight_tax:
+        note += f"; at the destination with freight_tax_line in place of {how.freight_tax.tax}"
+    return _table(report.with_money(sides, *money), note, money)
 
 
 def _row(row: drill.Row) -> str:

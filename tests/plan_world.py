@@ -31,7 +31,7 @@ class World:
             self.sales.add("uomschedules", uomscheduleid=id, name=name)
         for id, name, group in ((EACH, "Each", GROUP), (OTHER_EACH, "Each", OTHER_GROUP), (BOX, "Box", OTHER_GROUP)):
             self.sales.add("uoms", uomid=id, name=name, _uomscheduleid_value=group)
-        self.sales.add("transactioncurrencies", transactioncurrencyid=USD, isocurrencycode="USD")
+        self.sales.add("transactioncurrencies", transactioncurrencyid=USD, isocurrencycode="USD", currencyprecision=2)
 
     def item(self, number: str, **values: Any) -> dict[str, Any]:
         """A released product of F&O."""

@@ -1,5 +1,6 @@
 """One document looked into: which one, what stands in each field and why, and what its header adds up to."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import polars as pl
@@ -9,7 +10,7 @@ from p2c_lib import drill
 from p2c_lib.diff import compare
 from p2c_lib.errors import ParameterError
 from p2c_lib.explain import explain
-from p2c_lib.model import FieldMap, Side, Task, TieOut, find_task, load_templates
+from p2c_lib.model import FieldMap, FreightTax, Side, Task, TieOut, find_task, load_templates
 from p2c_lib.pull import MONEY
 
 HOW = TieOut(header="heads", document="Number", line_document="Of", number="Line", total="Total", line_amount="Amount",
@@ -171,6 +172,17 @@ def test_header_and_lines_add_up_on_each_side_by_itself(parts):
     assert drill.totals(*parts, HOW, "B").rows() == [
         ("sales, expected", 2, Decimal("30.5"), Decimal(0), Decimal(0), Decimal(30), Decimal("-0.5"), "USD"),
         ("fno, found", 2, Decimal(29), Decimal("1.5"), Decimal("0.5"), Decimal(30), Decimal(0), "USD"),
+    ]
+
+
+def test_at_the_destination_the_freight_tax_lines_count_in_place_of_the_tax_in_the_header(parts):
+    made = FreightTax(line="IsTax", amount="Amount", document="Head.Number", tax="Freight")
+    how = HOW.model_copy(update={"freight_tax": made})
+    two = pl.DataFrame({"document": ["B", "B", "A"], "amount": [Decimal(1)] * 3}, schema_overrides={"amount": MONEY})
+    sides = drill.totals(parts[0], replace(parts[1], freight_tax=two.lazy()), how, "B")
+    assert sides.select("side", "Freight", "freight_tax_line", "difference").rows() == [
+        ("sales, expected", Decimal(0), None, Decimal("-0.5")),
+        ("fno, found", Decimal("1.5"), Decimal(2), Decimal("-0.5")),
     ]
 
 

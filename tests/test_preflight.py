@@ -34,6 +34,7 @@ def ready() -> World:
         "organizations",
         oobpricecalculationenabled=True,
         discountcalculationmethod=0,
+        pricingdecimalprecision=2,
         createproductswithoutparentinactivestate=True,
     )
     sales.add("solutions", uniquename=SOLUTION, version="15.0.0.2")
@@ -188,6 +189,27 @@ def without_column(entity, column):
             id="unit group",
         ),
         pytest.param(
+            lambda w: w.sales.add("transactioncurrencies", isocurrencycode="KWD", currencyprecision=3),
+            "sales decimals of prices in KWD",
+            "warning",
+            "2 decimals are kept",
+            id="prices of a currency with three decimals",
+        ),
+        pytest.param(
+            lambda w: w.sales.find("transactioncurrencies", isocurrencycode="USD")[0].update(currencyprecision=0),
+            "sales decimals of amounts in USD",
+            "warning",
+            "0 decimals are kept",
+            id="decimals of a currency",
+        ),
+        pytest.param(
+            organisation("pricingdecimalprecision", None),
+            "sales decimals of prices in USD",
+            "warning",
+            "not set",
+            id="decimals of prices",
+        ),
+        pytest.param(
             lambda w: w.sales.find("uoms", name="Each")[0].update(name="Each one"),
             "sales defaultuomid.name Each",
             "failed",
@@ -313,6 +335,16 @@ def test_the_price_list_that_products_go_to_is_the_first_by_name_whatever_its_ca
     world.sales.find("pricelevels", name="A")[0]["name"] = "a list of old"
     (check,) = [check for check in checked(world) if check.name == "price list USD"]
     assert (check.status, check.found) == ("ok", "first by name: a list of old")
+
+
+def test_decimals_that_are_lost_are_told_with_the_number_to_set():
+    world = ready()
+    for code, own in (("KWD", 2), ("JPY", 0)):
+        world.sales.add("transactioncurrencies", isocurrencycode=code, currencyprecision=own)
+    lost = {check.name: check.remedy for check in bad(checked(world)).values()}
+    assert set(lost) == {"decimals of prices in KWD", "decimals of amounts in KWD"}
+    assert lost["decimals of prices in KWD"].endswith("throughout the system: 3")
+    assert lost["decimals of amounts in KWD"].endswith("Currencies > KWD > Currency Precision: 3")
 
 
 def test_a_missing_template_column_fails_its_template_alone():

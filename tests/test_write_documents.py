@@ -166,6 +166,43 @@ def test_a_line_of_a_product_whose_sales_are_stopped_is_held(world, tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("places", "quantity", "sends"),
+    [
+        pytest.param(2, "3.25", True, id="as many"),
+        pytest.param(2, "3.2500", True, id="zeros at the end are none"),
+        pytest.param(0, "3", True, id="whole"),
+        pytest.param(1, "3.25", False, id="one too many"),
+        pytest.param(0, "-0.5", False, id="half of one that comes back"),
+        pytest.param(None, "3.25", True, id="the product does not say"),
+    ],
+)
+def test_a_line_with_more_decimals_than_its_product_supports_is_held(world, tmp_path, places, quantity, sends):
+    world.sales.rows["products"][0]["quantitydecimal"] = places
+    world.account("A1")
+    world.order("S1", "A1", "P1")
+    world.fno.rows["CDSSalesOrderLines"][0]["OrderedSalesQuantity"] = Decimal(quantity)
+    made = planned(world, tmp_path, HEADERS, LINES).rows
+    (reason,) = made.filter(pl.col("task") == LINES)["held"].unique().to_list()
+    assert made.filter(pl.col("task") == HEADERS)["held"].null_count() > 0
+    if sends:
+        assert reason is None
+    else:
+        assert reason.startswith(f"the quantity {quantity} has more decimals than the {places} that product P1")
+        assert "raise them on the product" in reason
+
+
+def test_of_a_line_that_is_there_only_what_would_be_refused_is_held(world, tmp_path):
+    header, (line,) = in_step(world, tmp_path / "a", "P1")
+    world.sales.rows["products"][0]["quantitydecimal"] = 0
+    world.fno.rows["CDSSalesOrderLines"][0]["OrderedSalesQuantity"] = Decimal("2.5")
+    line["description"] = "Tables"
+    made = planned(world, tmp_path / "b", HEADERS, LINES)
+    assert held(made)["quantity"].startswith("the quantity 2.5 has more decimals than the 0")
+    assert ("update", "description", "string") in sent(made)
+    assert "description" not in held(made) and header["ordernumber"] == "S1"
+
+
 def test_a_line_that_hangs_in_another_document_is_held_and_so_are_both_totals(world, tmp_path):
     header, (line,) = in_step(world, tmp_path / "a", "P1")
     world.order("S2", "A1")

@@ -28,6 +28,7 @@ _QUESTIONS: tuple[tuple[str, tuple[str, ...], _Question], ...] = (
     ("constants", ("fno", "sales"), data.constants),
     ("lookups", ("sales", "fno"), data.lookups),
     ("price lists", ("sales", "fno"), data.price_lists),
+    ("decimals", ("sales",), data.decimals),
     ("keys", ("sales", "fno"), data.keys),
     ("read privileges", ("sales", "fno"), systems.read_privileges),
     ("write privileges", ("sales",), systems.sales_write_privileges),

@@ -11,6 +11,7 @@ import polars as pl
 from p2c_lib.connect import Client
 from p2c_lib.errors import P2CError
 from p2c_lib.model import FieldMap, Task
+from p2c_lib.money import decimal_places
 from p2c_lib.preflight.check import Check, Context, facts, judged, listed, unread
 from p2c_lib.pull import pull
 from p2c_lib.write.lookups import resolve
@@ -205,6 +206,27 @@ def price_lists(context: Context) -> Iterator[Check]:
             f"make one: {rule['path']}; products, quotes and orders in that currency are refused without it",
             "failed" if used[currency] else "warning",
         )
+
+
+def decimals(context: Context) -> Iterator[Check]:
+    """Whether Sales keeps all decimals of each of its currencies, in prices and in amounts."""
+    rules = facts()["decimals"]
+    sales = context.clients["sales"]
+    prices, amounts = (rules[name]["column"] for name in ("prices", "amounts"))
+    organisation = pull(sales, "organizations", [prices])[prices].to_list()
+    known = pull(sales, "transactioncurrencies", ["isocurrencycode", amounts]).select("isocurrencycode", amounts)
+    for currency, own in known.drop_nulls("isocurrencycode").unique("isocurrencycode").sort("isocurrencycode").rows():
+        places = decimal_places(currency)
+        for what, kept in (("prices", organisation[0]), ("amounts", own)):
+            yield judged(
+                kept is not None and kept >= places,
+                f"decimals of {what} in {currency}",
+                "sales",
+                "not set" if kept is None else f"{kept} decimals are kept",
+                f"{places}, as {currency} has; others are rounded away, and F&O differs",
+                rules[what]["remedy"].format(currency=currency, places=places),
+                "warning",
+            )
 
 
 def keys(context: Context) -> Iterator[Check]:

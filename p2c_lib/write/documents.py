@@ -1,4 +1,4 @@
-"""What a document's own state forbids: closed documents, products that are not for sale, doubled Freight Tax lines.
+"""What the destination would refuse: closed documents, goods not for sale, quantities too fine, two Freight Tax lines.
 
 All of it is known before anything is sent: a call that must fail is not made, its rows are held with the reason.
 Source: rules of P2C, sections 8 to 10, and the states that the documents of both systems have.
@@ -13,9 +13,9 @@ import polars as pl
 
 from p2c_lib.connect import Client, literal
 from p2c_lib.model import FieldMap, Task
-from p2c_lib.pull import pull
+from p2c_lib.pull import MONEY, pull
 
-__all__ = ["doubled_freight_tax", "read_states", "state_field", "unsold"]
+__all__ = ["doubled_freight_tax", "read_states", "state_field", "too_fine", "unsold"]
 
 _AT_ONCE = 20  # documents in one filter; see `standing`
 _FEW = 500  # up to so many documents are asked for by number, more by reading the whole set
@@ -79,6 +79,10 @@ _GOODS = {
     ),
 }
 """By the set of products: the column that says whether one is for sale, when it is not, and what to do."""
+
+_QUANTITY, _DECIMALS = "quantity", "quantitydecimal"  # of a line and of a product in Sales
+_COUNTED = (_QUANTITY, "productid", "uomid")
+_MOST_DECIMALS = 5  # of a quantity in Sales
 
 _NEW_ARE_DRAFTS = (
     "product {} is made by this plan, as a draft (the setting 'Create products in active state' is off in Sales): "
@@ -175,6 +179,46 @@ def _new_are_drafts(client: Client) -> bool:
     if client.system != "sales" or column not in client.entity("organizations").columns:
         return False
     return pull(client, "organizations", [column])[column].to_list() == [False]
+
+
+def too_fine(client: Client, task: Task, field: FieldMap, expected: pl.DataFrame, rows: pl.Series) -> pl.Series | None:
+    """Say of each line why its quantity cannot stand: Sales refuses more decimals than the product supports.
+
+    Args:
+        client: Of the destination.
+        task: A task of lines.
+        field: The field that is to be written: Sales looks at the quantity when it, the product or the unit changes.
+        expected: All lines as they are to be, from `mapping.expected`.
+        rows: The numbers in it of those asked about.
+
+    Returns:
+        Why not, null where it can, and where Sales does not have the product yet; None where the field has no part
+        in it. Source: decimals supported by a product, rules of P2C, section 8.
+    """
+    goods = next((f for f in task.fields if any(parent.entity == "products" for parent in f.parent)), None)
+    if goods is None or field.destination.split(".")[0] not in _COUNTED or _QUANTITY not in expected.columns:
+        return None
+    (column,) = (parent.column for parent in goods.parent if parent.entity == "products")
+    if rows.is_empty() or _DECIMALS not in client.entity("products").columns:
+        return pl.repeat(None, rows.len(), dtype=pl.String, eager=True)
+    normal = pl.col("number").str.strip_chars().str.to_lowercase()
+    known = pull(client, "products", [column, _DECIMALS]).select(number=column, places=_DECIMALS)
+    known = known.with_columns(normal).unique("number", keep="none")
+    lines = expected.select(number=goods.destination, quantity=pl.col(_QUANTITY).cast(MONEY))[rows]
+    joined = lines.with_columns(normal.alias("same")).join(
+        known, left_on="same", right_on="number", how="left", maintain_order="left"
+    )
+    shown = pl.col("quantity").cast(pl.String).str.strip_chars_end("0").str.strip_chars_end(".")
+    is_over = pl.any_horizontal(
+        (pl.col("places") == places) & (pl.col("quantity").round(places) != pl.col("quantity"))
+        for places in range(_MOST_DECIMALS + 1)
+    )
+    why = pl.format(
+        "the quantity {} has more decimals than the {} that product {} supports in Sales: raise them on the product "
+        "(in F&O the decimals of its unit, then run products), or change the quantity, then plan again",
+        shown, "places", "number",
+    )  # fmt: skip
+    return joined.select(why=pl.when(is_over).then(why))["why"]
 
 
 def doubled_freight_tax(client: Client, entity: str, field: str, ids: pl.Series) -> pl.Series | None:

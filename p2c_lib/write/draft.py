@@ -12,7 +12,7 @@ from p2c_lib.cells import as_text
 from p2c_lib.connect import Client, Entity, Metadata
 from p2c_lib.model import FieldMap, Task
 from p2c_lib.pull import MONEY
-from p2c_lib.write.documents import doubled_freight_tax, read_states, state_field, unsold
+from p2c_lib.write.documents import doubled_freight_tax, read_states, state_field, too_fine, unsold
 from p2c_lib.write.lookups import Resolved, resolve
 from p2c_lib.write.saved import LEFT_OUT, PLAN_COLUMNS
 
@@ -201,7 +201,9 @@ class Draft:
     def _off(self, client: Client, field: FieldMap, part: pl.DataFrame) -> pl.Series | None:
         """Why other rows keep a field from being written; None where none can."""
         if self.task.tie_out is not None:
-            return unsold(client, field, part["value"], part["parent"].is_not_null())
+            fine = too_fine(client, self.task, field, self.expected, part["source_row"])
+            sold = unsold(client, field, part["value"], part["parent"].is_not_null())
+            return fine if sold is None else sold if fine is None else sold.zip_with(sold.is_not_null(), fine)
         ids = part["target"].str.json_path_match(f"$.{self.entity.key[0]}")
         return doubled_freight_tax(client, self.entity.name, field.destination, ids)
 

@@ -17,7 +17,7 @@ import polars as pl
 from p2c_lib.connect import Client
 from p2c_lib.explain import REASONS
 from p2c_lib.model import Task, TieOut
-from p2c_lib.money import smallest_unit
+from p2c_lib.money import decimal_places
 from p2c_lib.pull import MONEY, pull
 from p2c_lib.tieout import tie_out
 from p2c_lib.write.documents import state_field
@@ -287,7 +287,7 @@ def _rounded(amounts: pl.Series, currency: pl.Series) -> pl.Series:
     frame = pl.DataFrame({"amount": amounts, "currency": currency.fill_null("")})
     rounded = pl.col("amount")
     for code in currency.fill_null("").unique():
-        places = -smallest_unit(code).as_tuple().exponent  # type: ignore[operator]  # a finite number
+        places = decimal_places(code)
         one = pl.col("amount").round(places, mode="half_away_from_zero").cast(MONEY)
         rounded = pl.when(pl.col("currency") == code).then(one).otherwise(rounded)
     return frame.select(rounded)["amount"]
