@@ -236,13 +236,17 @@ def _check_made(folder: Path, asked: Mapping[str, Any], wrong: Sequence[str]) ->
 def _make(folder: Path, made: Mapping[str, Any], wrong: Sequence[str]) -> None:
     """Generate both systems into new files and put them in the place of the old rows."""
     from p2c_lib.sandbox.data import generate  # brings in Polars, which the other functions do without
-    from p2c_lib.sandbox.loading import load, replace, spoil
+    from p2c_lib.sandbox.loading import load_both, replace, spoil
+    from p2c_lib.sandbox.schema import load_schema
+    from p2c_lib.sandbox.store import Store
 
     world = generate(made["size"], counts=made["counts"], seed=made["seed"], drift=made["drift"], empty=made["empty"])
     fresh = {system: folder / f"{system}.new.sqlite" for system in SYSTEMS}
-    for system in SYSTEMS:
-        _remove_database(fresh[system])
-        store = load(system, fresh[system], world.sales if system == "sales" else world.fno)
+    for file in fresh.values():
+        _remove_database(file)
+    load_both(fresh, {"sales": world.sales, "fno": world.fno})
+    for system in SYSTEMS if wrong else ():
+        store = Store(fresh[system], load_schema(system))
         spoil(store, wrong)
         store.close()
     # From here to the end the folder's data is not whole; without data.json the next start makes it anew.

@@ -1,5 +1,11 @@
-"""Loads made-up data into a store, spoils it in the ways of ``knobs.WRONG``, and swaps the rows of a running one."""
+"""Loads made-up data into a store, spoils it in the ways of ``knobs.WRONG``, and swaps the rows of a running one.
 
+As a process, ``python -m p2c_lib.sandbox.loading SYSTEM FILE FOLDER``, it loads the frames that stand in a folder.
+"""
+
+import subprocess
+import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -13,8 +19,12 @@ from p2c_lib.sandbox.knobs import WRONG
 from p2c_lib.sandbox.schema import load_schema
 from p2c_lib.sandbox.store import Store
 
+System = Literal["sales", "fno"]
+SYSTEMS: tuple[System, System] = ("sales", "fno")
+APART_ROWS = 200_000  # from here on a process of its own is worth its start
 
-def load(system: Literal["sales", "fno"], file: Path, frames: Mapping[str, pl.DataFrame]) -> Store:
+
+def load(system: System, file: Path, frames: Mapping[str, pl.DataFrame]) -> Store:
     """Make a database and load frames into it.
 
     Args:
@@ -26,11 +36,40 @@ def load(system: Literal["sales", "fno"], file: Path, frames: Mapping[str, pl.Da
         The open store.
     """
     store = Store(file, load_schema(system))
-    for entity, frame in frames.items():
-        store.load(entity, frame)
-    if system == "fno" and "CDSParties" not in frames:
-        store.load("CDSParties", _parties(frames))
+    with store.filling():
+        for entity, frame in frames.items():
+            store.load(entity, frame)
+        if system == "fno" and "CDSParties" not in frames:
+            store.load("CDSParties", _parties(frames))
     return store
+
+
+def load_both(files: Mapping[System, Path], frames: Mapping[System, Mapping[str, pl.DataFrame]]) -> None:
+    """Make the databases of both systems, large ones at the same time: F&O's in a process of its own.
+
+    Args:
+        files: By system: the file of its database; must not exist.
+        frames: By system: its frames by entity set.
+
+    Raises:
+        SandboxError: F&O's rows could not be loaded.
+    """
+    if sum(frame.height for part in frames.values() for frame in part.values()) < APART_ROWS:
+        for system in SYSTEMS:
+            load(system, files[system], frames[system]).close()
+        return
+    with tempfile.TemporaryDirectory(prefix=".rows-", dir=files["fno"].parent) as handed:
+        for entity, frame in frames["fno"].items():
+            frame.write_ipc(Path(handed) / f"{entity}.arrow")
+        command = [sys.executable, "-m", "p2c_lib.sandbox.loading", "fno", str(files["fno"]), handed]
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as other:
+            try:
+                load("sales", files["sales"], frames["sales"]).close()
+                _, said = other.communicate()
+            finally:
+                other.kill()  # no effect when it has ended
+        if other.returncode:
+            raise SandboxError(f"the rows of fno could not be loaded: {said.strip().splitlines()[-1:]}")
 
 
 def _parties(frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
@@ -52,7 +91,7 @@ def _parties(frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     )
 
 
-def replace(system: Literal["sales", "fno"], old: Path, new: Path) -> None:
+def replace(system: System, old: Path, new: Path) -> None:
     """Exchange all rows of a database that a service may have open, in one transaction.
 
     Args:
@@ -130,3 +169,9 @@ def _repeat_account_number(store: Store) -> None:
         if len(rows) < 2:
             raise SandboxError("wrong='duplicate_account_numbers': there are no two accounts with a number")
         t.update("accounts", rows[1]["row_id"], {"accountnumber": rows[0]["accountnumber"]})
+
+
+if __name__ == "__main__":
+    which, database, place = sys.argv[1:]
+    held = {path.stem: pl.read_ipc(path) for path in sorted(Path(place).glob("*.arrow"))}
+    load("sales" if which == "sales" else "fno", Path(database), held).close()

@@ -278,6 +278,23 @@ class Store:
             finally:
                 connection.exec_driver_sql("ROLLBACK")
 
+    @contextmanager
+    def filling(self) -> Iterator[None]:
+        """Load much into a fresh database: indexes are made at the end, at once, instead of row by row.
+
+        Raises:
+            DuplicateKey: Two rows share a key; told at the end.
+        """
+        indexes = [(name, index) for name, table in self.tables.items() for index in table.indexes]
+        with self.transaction() as t:
+            for _, index in indexes:
+                index.drop(t.connection)
+        yield
+        with self.transaction() as t:
+            for name, index in indexes:
+                with self.duplicates(name):
+                    index.create(t.connection)
+
     def load(self, entity: str, frame: pl.DataFrame) -> int:
         """Add many rows at once, as they are: no plug-in runs, nothing is checked but the keys.
 
@@ -298,29 +315,30 @@ class Store:
             raise SandboxError(f"no entity set {entity!r}; known: {', '.join(self.tables)}")
         if frame.is_empty():
             return 0
-        table, frame = self.tables[entity], self._stored(self.schema.entities[entity], frame)
+        table, (frame, constants) = self.tables[entity], self._stored(self.schema.entities[entity], frame)
         with self.transaction() as t:
             last = t.version()
             frame = frame.with_columns(pl.int_range(last + 1, last + frame.height + 1).alias("row_version"))
-            quoted = ", ".join(f'"{name}"' for name in frame.columns)
-            statement = f'INSERT INTO "{table.name}" ({quoted}) VALUES ({", ".join("?" * frame.width)})'
+            quoted = ", ".join(f'"{name}"' for name in [*frame.columns, *constants])
+            values = ", ".join(["?"] * frame.width + [_quoted(value) for value in constants.values()])
+            statement = f'INSERT INTO "{table.name}" ({quoted}) VALUES ({values})'
             with self.duplicates(entity):
                 for part in frame.iter_slices(LOAD_ROWS):
                     t.connection.exec_driver_sql(statement, part.rows())
             t.connection.execute(self.counter.update().values(version=last + frame.height))
         return frame.height
 
-    def _stored(self, entity: Entity, frame: pl.DataFrame) -> pl.DataFrame:
-        """Bring a frame's columns into the store's value forms, with defaults for what is absent."""
+    def _stored(self, entity: Entity, frame: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, Any]]:
+        """Bring a frame's columns into the store's value forms; beside it the defaults of absent columns."""
         types = {column.type_column: column for column in entity.columns.values() if column.is_polymorphic}
         unknown = set(frame.columns) - set(entity.columns) - set(types)
         if unknown:
             raise SandboxError(f"{entity.name}: no columns {', '.join(sorted(unknown))}")
-        whole = []
+        whole, constants = [], {}
         for column in entity.columns.values():
             if column.name not in frame.columns:
                 if column.default is not None:
-                    whole.append(pl.lit(_plain(column.default)).alias(column.name))
+                    constants[column.name] = _plain(column.default)
                 continue
             stored = _stored_expr(column, frame.schema[column.name])
             whole.append(stored.fill_null(column.default) if self.schema.system == "fno" else stored)
@@ -330,7 +348,7 @@ class Store:
             elif column.name in frame.columns:
                 first = pl.lit(column.binds[0][0])
                 whole.append(pl.when(pl.col(column.name).is_not_null()).then(first).alias(name))
-        return frame.select(whole)
+        return frame.select(whole), constants
 
     def close(self) -> None:
         """Give back the file."""
@@ -339,6 +357,10 @@ class Store:
 
 def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, bool) else value
+
+
+def _quoted(value: str | int) -> str:
+    return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
 
 
 def _stored_expr(column: Column, dtype: pl.DataType) -> pl.Expr:
