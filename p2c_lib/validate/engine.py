@@ -96,6 +96,9 @@ def great_expectations() -> Any:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="module 'sre_", category=DeprecationWarning)
             import great_expectations as gx
+            from great_expectations.execution_engine import pandas_execution_engine
+        # A fingerprint of every cell of tables up to this size, as dear as the checks, and nobody asks for it.
+        pandas_execution_engine.HASH_THRESHOLD = 0
     finally:
         if spare:
             del sys.modules["rfc3987_syntax"]
