@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -15,8 +16,10 @@ from p2c_lib import folder as folders
 from p2c_lib import run as runs
 from p2c_lib.config import Profile
 from p2c_lib.datadocs import build_docs
-from p2c_lib.errors import P2CError, ParameterError, in_words
-from p2c_lib.model import Task
+from p2c_lib.errors import P2CError, ParameterError
+from p2c_lib.kernels import Kernel
+from p2c_lib.model import Task, load_templates
+from p2c_lib.readings import FOLDER_VARIABLE
 from p2c_lib.report import write_report
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
@@ -26,7 +29,6 @@ DOCUMENT_NOTEBOOKS = {
     "salesorderdetails": "orders",
     "invoicedetails": "invoices",
 }
-START_TIMEOUT_S = 120
 
 
 def run_tasks(
@@ -66,17 +68,9 @@ def run_tasks(
                 progress.update(bar, advance=1, description=label)
 
         if notebooks:
-            with ThreadPoolExecutor(jobs) as pool:
-                jobs_running = [pool.submit(_in_notebook, profile, task, folder, timeout_s, lag) for task in tasks]
-                for name, job in zip(names, jobs_running, strict=True):
-                    job.result()
-                    done(name)
+            _in_notebooks(profile, tasks, folder, jobs, timeout_s, lag, done)
         else:
-            with runs.open_clients(profile) as clients:
-                for task in tasks:
-                    with contextlib.suppress(P2CError):  # recorded in the folder; the other tasks go on
-                        runs.execute_task(folder, task, clients, lag=lag)
-                    done(task.name)
+            runs.execute_tasks(folder, profile, tasks, lag=lag, done=done)
         facts = folders.finish(folder, names)
         _docs(folder, names)
         if notebooks and not all("error" in task for task in facts["tasks"]):
@@ -93,61 +87,62 @@ def notebook_of(task: Task) -> str:
     return DOCUMENT_NOTEBOOKS.get(entity, entity)
 
 
-def _in_notebook(profile: Profile, task: Task, folder: Path, timeout_s: int, lag: timedelta) -> None:
-    parameters = {
-        "task": task.name,
-        "profile": profile.name,
-        "company": profile.fno.company,
-        "out": str(folder.resolve()),
-        "lag_minutes": int(lag.total_seconds() // 60),
-    }
-    try:
-        execute_notebook(notebook_of(task), folder / "notebooks" / f"{task.name}.ipynb", parameters, timeout_s)
-    except P2CError as error:
-        folders.save_failure(folder, task.name, error)
+def _in_notebooks(
+    profile: Profile,
+    tasks: Sequence[Task],
+    folder: Path,
+    jobs: int,
+    timeout_s: int,
+    lag: timedelta,
+    done: Callable[[str], None],
+) -> None:
+    """Run tasks in their notebooks, ``jobs`` at once, each lane in a kernel of its own; failures are recorded."""
+    waiting = iter(tasks)  # one for all lanes: each takes the next that nobody has taken
+
+    def lane(environment: Mapping[str, str]) -> None:
+        with Kernel(environment) as kernel:
+            for task in waiting:
+                parameters = {
+                    "task": task.name,
+                    "profile": profile.name,
+                    "company": profile.fno.company,
+                    "out": str(folder.resolve()),
+                    "lag_minutes": int(lag.total_seconds() // 60),
+                }
+                output = folder / "notebooks" / f"{task.name}.ipynb"
+                try:
+                    execute_notebook(notebook_of(task), output, parameters, timeout_s, kernel)
+                except P2CError as error:
+                    folders.save_failure(folder, task.name, error)
+                done(task.name)
+
+    with runs.shared_readings(folder, tasks, load_templates(profile.overlays)) as readings:
+        environment = os.environ | {FOLDER_VARIABLE: str(readings.resolve())}
+        with ThreadPoolExecutor(jobs) as pool:
+            list(pool.map(lane, [environment] * jobs))
 
 
-def execute_notebook(name: str, output: Path, parameters: dict[str, Any], timeout_s: int) -> None:
+def execute_notebook(
+    name: str, output: Path, parameters: dict[str, Any], timeout_s: int, kernel: Kernel | None = None
+) -> None:
     """Execute a notebook with checked parameters; the executed copy stands at ``output`` also when it fails.
+
+    Args:
+        name: Of the notebook.
+        output: Where the executed copy goes.
+        parameters: Values for its cell of parameters.
+        timeout_s: Longest time for one cell, seconds.
+        kernel: Runs it; default one of its own.
 
     Raises:
         ParameterError: There is no such notebook, or it does not declare a parameter (papermill only warns).
         P2CError: A cell failed, took too long, or the kernel died; with the cell's error in words.
     """
-    import papermill
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
-
     path = NOTEBOOKS / f"{name}.ipynb"
     if not path.exists():
         raise ParameterError(f"no notebook {path}; run with --no-notebooks, or from a checkout that has them")
-    declared = papermill.inspect_notebook(str(path))
-    unknown = sorted(set(parameters) - set(declared))
-    if unknown:
-        raise ParameterError(f"{path.name} has no parameter {', '.join(unknown)}; known: {', '.join(declared)}")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    for attempt in (1, 2):
-        try:
-            papermill.execute_notebook(
-                str(path),
-                str(output),
-                parameters,
-                kernel_name="python3",
-                progress_bar=False,
-                start_timeout=START_TIMEOUT_S,
-                execution_timeout=timeout_s,
-                extra_arguments=["--log-level=40"],  # a warning about TCP on loopback, for every kernel, helps nobody
-                cwd=str(Path.cwd()),
-            )
-            return
-        except papermill.PapermillExecutionError as error:
-            where = f"cell {error.exec_count} of {output.name}"
-            raise P2CError(in_words(error.ename, error.evalue, where)) from None
-        except CellTimeoutError:
-            raise P2CError(f"{output.name}: a cell ran longer than {timeout_s} s; give --timeout-s more") from None
-        except (DeadKernelError, RuntimeError) as error:
-            # a kernel now and then dies before its first answer (about 1 start in 80); nothing has run then
-            if attempt == 2 or "died" not in str(error).lower():
-                raise P2CError(f"{output.name}: the kernel died: {error}") from error
+    with contextlib.nullcontext(kernel) if kernel else Kernel(os.environ) as chosen:
+        chosen.execute(path, output, parameters, timeout_s)
 
 
 def _docs(folder: Path, tasks: Sequence[str]) -> None:

@@ -85,7 +85,7 @@ def _clear(folder: Path) -> None:
     earlier = read_run(folder)["run_id"]
     if (folder / "plan").exists():
         (folder / "plan").rename(folder / f"plan-{earlier}")
-    for name in ("tasks", "docs", "notebooks"):
+    for name in ("tasks", "docs", "notebooks", "readings"):
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in (
         "outcomes.parquet",

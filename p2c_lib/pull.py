@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from threading import Event, Lock
@@ -14,16 +12,17 @@ import polars as pl
 
 from p2c_lib.connect.client import SALES_COUNT_CAP, Client
 from p2c_lib.connect.literals import literal
-from p2c_lib.connect.metadata import Entity, Lookup, near
+from p2c_lib.connect.metadata import Entity, Lookup
 from p2c_lib.connect.pages import ETAG, MONEY, dtype, rows
 from p2c_lib.errors import SchemaError
+from p2c_lib.paths import LookupPath, lookup_path
+from p2c_lib.readings import Readings
 
 __all__ = ["ETAG", "MONEY", "LookupPath", "lookup_path", "pull"]
 
 Progress = Callable[[int], None]
 
 _NO_DATE = datetime(1900, 1, 1, tzinfo=UTC)
-_TARGET = re.compile(r"\.(\w+)\(([\w@.]+)\)")
 
 
 def pull(
@@ -33,6 +32,7 @@ def pull(
     *,
     filter: str | None = None,
     progress: Progress | None = None,
+    readings: Readings | None = None,
 ) -> pl.DataFrame:
     """Read rows of an entity set.
 
@@ -44,6 +44,7 @@ def pull(
             ``parentcustomerid.Account(accountnumber).Contact(msdynce_contactnumber)``.
         filter: OData filter in the service's own words.
         progress: Called with the rows read so far, from any thread, never two at a time.
+        readings: What the run has read already; sets that it shares come from there unless a filter narrows them.
 
     Returns:
         A row a row of the set. Columns: the entity's key and ``@odata.etag``, then those asked for, each under the
@@ -59,8 +60,10 @@ def pull(
     plain = [name for name in columns if "." not in name]
     wanted = list(dict.fromkeys([*known.key, *plain, *(lookup.column for path in paths for lookup in path.lookups)]))
     schema = {**{name: _dtype(known, name) for name in wanted}, ETAG: pl.String()}
-    frame = _read(client, known, schema, _and(client.company_filter(known), filter), progress)
-    fresh = _read_together(client, paths) if frame.height else set()
+    frame = _taken(client, known, schema, progress, readings) if readings and not filter else None
+    if frame is None:
+        frame = _read(client, known, schema, _and(client.company_filter(known), filter), progress)
+    fresh = _read_together(client, paths, readings) if frame.height else set()
     for path in paths:
         frame = _resolve(client, frame, path, fresh)
     return frame.select(list(dict.fromkeys([*known.key, ETAG, *columns])))
@@ -83,59 +86,6 @@ def _and(*filters: str | None) -> str | None:
 
 
 # --- paths over lookups -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class LookupPath:
-    """A column of another set: the lookups that lead there (one a target) and the column to take from each."""
-
-    name: str
-    lookups: tuple[Lookup, ...]
-    columns: tuple[str, ...]
-
-
-def lookup_path(client: Client, known: Entity, name: str) -> LookupPath:
-    """Read a path over a lookup.
-
-    Args:
-        client: Of the entity's system, for the metadata of the sets it leads to.
-        known: The entity that has the lookup.
-        name: ``lookup.column``, ``lookup.Target(column).Other(column)``, or a longer path ``lookup.lookup.column``.
-
-    Returns:
-        The lookups and columns, in the order named.
-
-    Raises:
-        SchemaError: There is no such lookup, target or column; the message names near matches.
-    """
-    head, _, tail = name.partition(".")
-    found = [lookup for lookup in known.lookups if lookup.column == f"_{head}_value"]
-    found = found or [lookup for lookup in known.lookups if lookup.nav.lower() == head.lower()]
-    if not found:
-        heads = {lookup.column[1:-6] for lookup in known.lookups}
-        raise SchemaError(f"{known.name}: '{name}': no lookup '{head}'{near(head, heads)}")
-    chosen: list[tuple[Lookup, str]] = []
-    is_longer = "." in tail and "(" not in tail.partition(".")[0]  # the targets named belong to a lookup further on
-    targets = _TARGET.findall(f".{tail}") if "(" in tail and not is_longer else []
-    if "(" in tail and not is_longer and "".join(f".{kind}({column})" for kind, column in targets) != f".{tail}":
-        raise SchemaError(f"{known.name}: '{name}': write lookup.Target(column).Other(column)")
-    for kind, column in targets:
-        match = [lookup for lookup in found if lookup.target_type.lower() == kind.lower()]
-        if not match:
-            kinds = ", ".join(sorted(lookup.target_type for lookup in found))
-            raise SchemaError(f"{known.name}: '{name}': {head} does not lead to {kind}; it leads to {kinds}")
-        chosen.append((match[0], column))
-    if not targets:
-        if len(found) > 1:
-            forms = ".".join(f"{lookup.target_type}(column)" for lookup in found)
-            raise SchemaError(f"{known.name}: '{name}': {head} leads to several sets; write {head}.{forms}")
-        chosen.append((found[0], tail))
-    for lookup, column in chosen:
-        if "." in column:
-            lookup_path(client, client.entity(lookup.target), column)
-        else:
-            client.entity(lookup.target).column(column)
-    return LookupPath(name, tuple(lookup for lookup, _ in chosen), tuple(column for _, column in chosen))
 
 
 def _resolve(client: Client, frame: pl.DataFrame, path: LookupPath, fresh: set[_Place]) -> pl.DataFrame:
@@ -164,7 +114,7 @@ def _place(client: Client, lookup: Lookup, column: str) -> _Place:
     return "referenced", lookup.target, lookup.target_key or client.entity(lookup.target).key[0], column
 
 
-def _read_together(client: Client, paths: Sequence[LookupPath]) -> set[_Place]:
+def _read_together(client: Client, paths: Sequence[LookupPath], readings: Readings | None) -> set[_Place]:
     """Read the columns that several paths take from one set in one go; gives the places that are fresh now."""
     wanted: dict[tuple[str, str], dict[_Place, None]] = {}
     for path in paths:
@@ -173,10 +123,15 @@ def _read_together(client: Client, paths: Sequence[LookupPath]) -> set[_Place]:
             if place not in client.cache:
                 wanted.setdefault(place[1:3], {})[place] = None
     for (target, key), places in wanted.items():
-        frame = pull(client, target, [key, *(place[3] for place in places)])
+        frame = pull(client, target, [key, *(place[3] for place in places)], readings=readings)
         for place in places:
             client.cache[place] = frame.select(pl.col(key).alias("id"), pl.col(place[3]).alias("value"))
-    return {place for places in wanted.values() for place in places}
+    return {
+        place
+        for (target, _), places in wanted.items()
+        for place in places
+        if readings is None or not readings.columns(client.system, target)
+    }
 
 
 def _referenced(client: Client, lookup: Lookup, column: str) -> pl.DataFrame:
@@ -190,6 +145,29 @@ def _referenced(client: Client, lookup: Lookup, column: str) -> pl.DataFrame:
 
 
 # --- reading ------------------------------------------------------------------------------------------------------
+
+
+def _taken(
+    client: Client,
+    known: Entity,
+    schema: dict[str, pl.DataType],
+    progress: Progress | None,
+    readings: Readings,
+) -> pl.DataFrame | None:
+    """Rows of a set that the run shares; None for other sets, and where more columns are wanted than are shared."""
+    names = readings.columns(client.system, known.name)
+    if not {*names, ETAG} >= set(schema):
+        return None
+    whole = {**{name: _dtype(known, name) for name in names}, ETAG: pl.String()}
+    frame = readings.take(
+        client.system,
+        known.name,
+        list(schema),
+        lambda: _read(client, known, whole, client.company_filter(known), progress),
+    )
+    if progress is not None:
+        progress(frame.height)
+    return frame
 
 
 class _Tally:
@@ -220,7 +198,7 @@ def _read(
         for body in client.pages(known.name, select=select, filter=_and(filter, part)):
             frame = rows(body, schema, f"{client.system} {known.name}")
             tally.add(frame.height)
-            frames.append(frame)
+            frames.append(_without_nothings(frame) if client.system == "fno" else frame)
             if is_over.is_set():
                 break
         return pl.concat(frames, rechunk=False)
@@ -238,12 +216,19 @@ def _read(
                 for future in waiting:
                     future.cancel()
             frames = [future.result() for future in (done if pending else waiting)]
-    frame = pl.concat(frames)
-    # While others write, a row may move to a page still to come and be read twice. On Sales the id tells; on F&O only
-    # rows alike in everything, etag too, are one: an entity that repeats a key is to be found out, not put right here.
-    again = list(known.key) if client.system == "sales" and known.key else None
-    frame = frame.unique(subset=again, keep="last", maintain_order=True)
-    return _without_nothings(frame) if client.system == "fno" else frame
+    return _once_each(pl.concat(frames), known, client.system)
+
+
+def _once_each(frame: pl.DataFrame, known: Entity, system: str) -> pl.DataFrame:
+    """Leave out rows that came twice: while others write, a row may move to a page that is still to come.
+
+    On Sales the id tells; on F&O only rows alike in everything, etag too, are one: an entity that repeats a key is to
+    be found out, not put right here.
+    """
+    telling = list(known.key) if system == "sales" and known.key else None
+    if frame.select(telling or [*known.key, ETAG]).n_unique() == frame.height:
+        return frame  # nearly always, and far cheaper to tell than by every column
+    return frame.unique(subset=telling, keep="last", maintain_order=True)
 
 
 def _without_nothings(frame: pl.DataFrame) -> pl.DataFrame:

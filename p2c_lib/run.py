@@ -1,14 +1,14 @@
-"""One execution: both sides of a task read, mapped, compared, explained, validated and saved in the run's folder."""
+"""One execution: both sides of a task mapped, compared, explained, validated and saved in the run's folder."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,39 +18,48 @@ from p2c_lib import mapping, quirks
 from p2c_lib.cells import as_text
 from p2c_lib.chains import waits
 from p2c_lib.config import Profile
-from p2c_lib.connect import Client, Metadata, connect, literal
+from p2c_lib.connect import Client, Metadata
 from p2c_lib.diff import FIELD_OUTCOMES, ROW_OUTCOMES, Outcomes, compare
-from p2c_lib.errors import ConfigError, NotFound, P2CError, PermissionDenied, SchemaError
+from p2c_lib.errors import P2CError
 from p2c_lib.explain import explain, quirks_only
 from p2c_lib.folder import UNMAPPED_COLUMNS, create, finish, save_failure, write_json
-from p2c_lib.model import Task, Template, check_against, with_lengths
-from p2c_lib.pull import MONEY, pull
-from p2c_lib.tieout import freight_tax_lines, line_faults
+from p2c_lib.model import Task, Template, load_templates, with_lengths
+from p2c_lib.pull import MONEY
+from p2c_lib.readings import Asked, Readings
+from p2c_lib.sides import (
+    CLOCK,
+    Progress,
+    Sides,
+    check_company,
+    check_template,
+    open_clients,
+    read_sides,
+    template_problems,
+)
+from p2c_lib.tieout import line_faults
 from p2c_lib.validate import Check, SuiteResult, validate
 
-Progress = Callable[[str, int], None]
-"""Called with what is being read and how many rows have come so far."""
-
-
-@dataclass(frozen=True)
-class Sides:
-    """A task's rows as pulled.
-
-    Attributes:
-        source: Shape (n, c): the source columns the task names.
-        found: Shape (m, d): the destination columns, ``@odata.etag`` and the entity's own key.
-        parents: For each field with a parent, the values present at the destination (String).
-        read_at: When reading began, UTC.
-        seconds: How long reading took.
-        freight_tax: The Freight Tax lines of the destination (`tieout.freight_tax_lines`), which are not in ``found``.
-    """
-
-    source: pl.DataFrame
-    found: pl.DataFrame
-    parents: dict[str, pl.Series]
-    read_at: datetime
-    seconds: float
-    freight_tax: pl.DataFrame | None = None
+__all__ = [
+    "Compared",
+    "Sides",
+    "check_company",
+    "check_template",
+    "compare_sides",
+    "execute",
+    "execute_task",
+    "execute_tasks",
+    "open_clients",
+    "read_sides",
+    "read_validation",
+    "route_columns",
+    "routes",
+    "save",
+    "save_checks",
+    "shared_readings",
+    "summary",
+    "template_problems",
+    "validate_task",
+]
 
 
 @dataclass(frozen=True)
@@ -64,113 +73,6 @@ class Compared:
     table: pl.DataFrame
     quirks: pl.DataFrame
     seconds: float
-
-
-@contextmanager
-def open_clients(profile: Profile) -> Iterator[dict[str, Client]]:
-    """Connect to both systems; closed on the way out."""
-    clients: dict[str, Client] = {}
-    try:
-        for system in ("sales", "fno"):
-            clients[system] = connect(profile, system)
-        yield clients
-    finally:
-        for client in clients.values():
-            client.close()
-
-
-def read_sides(
-    task: Task, clients: Mapping[str, Client], progress: Progress | None = None, *, also: Sequence[str] = ()
-) -> Sides:
-    """Pull both sides of a task, at the same time, after its template was held against the live metadata.
-
-    Args:
-        task: What to read.
-        clients: Both systems.
-        progress: Told how many rows have come.
-        also: Source columns to read beside those the task names.
-
-    Raises:
-        ConfigError: F&O has no such company.
-        SchemaError: The template names columns that a service does not have.
-        ConnectError: A service could not be read.
-    """
-    began, clock = datetime.now(UTC), time.perf_counter()
-    check_company(clients["fno"])
-    source_client, destination_client = clients[task.source.system], clients[task.destination.system]
-    check_template(task, clients)
-    note = progress or (lambda label, rows: None)
-
-    has_clock = "modifiedon" in source_client.metadata().entities[task.source.entity].columns
-    clock_column = ["modifiedon"] if has_clock else []
-    columns = list(dict.fromkeys([*mapping.source_columns(task), *clock_column, *also]))
-
-    def pull_source() -> pl.DataFrame:
-        label = f"{task.source.system} {task.source.entity}"
-        return pull(source_client, task.source.entity, columns, progress=lambda rows: note(label, rows))
-
-    def pull_found() -> tuple[pl.DataFrame, pl.DataFrame | None]:
-        label = f"{task.destination.system} {task.destination.entity}"
-        wanted, entity, only = mapping.destination_columns(task), task.destination.entity, task.destination.only
-        known = destination_client.entity(entity).columns
-        apart = task.tie_out.freight_tax.line if task.tie_out and task.tie_out.freight_tax else None
-        asked = [c for c in only if c.column in known and c.column != apart]
-        said = [c.odata(known[c.column], task.destination.system) for c in asked]
-        filter = " and ".join(f"({text})" for text in said if text) or None
-        rows = pull(destination_client, entity, wanted, filter=filter, progress=lambda rows: note(label, rows))
-        kept = rows.filter(pl.all_horizontal([pl.lit(True), *(condition.expr() for condition in only)]))
-        return kept, freight_tax_lines(rows, task.tie_out)
-
-    def pull_parents() -> dict[str, pl.Series]:
-        asked = dict.fromkeys((p.entity, p.column) for field in task.fields for p in field.parent)
-        present = {place: pull(destination_client, place[0], [place[1]])[place[1]] for place in asked}
-        return {
-            field.destination: pl.concat([present[p.entity, p.column] for p in field.parent])
-            for field in task.fields
-            if field.parent
-        }
-
-    with ThreadPoolExecutor(3) as pool:
-        source, found, parents = pool.submit(pull_source), pool.submit(pull_found), pool.submit(pull_parents)
-        rows, made = found.result()
-        return Sides(source.result(), rows, parents.result(), began, time.perf_counter() - clock, made)
-
-
-def check_company(client: Client) -> None:
-    """Raise `ConfigError` for a company that F&O does not have: to a read it is one without rows, so all would differ.
-
-    Where the user sees no legal entities at all, the company is taken as it is.
-    """
-    if client.company is None or "company" in client.cache or "LegalEntities" not in client.metadata().entities:
-        return
-    asked = {"$select": "LegalEntityId"}
-    try:
-        wanted = f"LegalEntityId eq {literal(client.company, 'Edm.String')}"
-        if not client.get("LegalEntities", {**asked, "$filter": wanted})["value"]:
-            known = sorted(row["LegalEntityId"] for row in client.get("LegalEntities", asked)["value"])
-            if known:
-                raise ConfigError(f"F&O at {client.root} has no company '{client.company}'; known: {', '.join(known)}")
-    except (PermissionDenied, NotFound):
-        pass
-    client.cache["company"] = client.company
-
-
-def check_template(task: Task, clients: Mapping[str, Client]) -> None:
-    """Raise `SchemaError` with every column of the task that the live services lack or type otherwise."""
-    problems = template_problems(task, clients)
-    if problems:
-        raise SchemaError(f"{task.name} does not fit the services: " + "; ".join(problems))
-
-
-def template_problems(task: Task, clients: Mapping[str, Client]) -> list[str]:
-    """Everything of a task that the live metadata of the two systems does not bear out."""
-    sides = []
-    for side in (task.source, task.destination):
-        entities = clients[side.system].metadata().entities
-        if side.entity not in entities:
-            return [f"{side.system} has no entity set '{side.entity}'; is its solution installed?"]
-        sides.append(entities[side.entity])
-    return check_against(task, *sides)
 
 
 def compare_sides(
@@ -362,18 +264,82 @@ def _same_entity(one: Task, other: Task) -> bool:
     return (one.source.system, one.source.entity) == (other.source.system, other.source.entity)
 
 
+@contextmanager
+def shared_readings(folder: Path, tasks: Sequence[Task], templates: Mapping[str, Template]) -> Iterator[Path]:
+    """Let the tasks of a run read once what several of them need.
+
+    Args:
+        folder: The run's.
+        tasks: What will be run.
+        templates: All of them, for the columns that notebooks read beside a task's own.
+
+    Yields:
+        The folder of the readings, for `read_sides`; gone when the run is over.
+    """
+    asked = []
+    for task in tasks:
+        source, destination = task.source, task.destination
+        columns = [*mapping.source_columns(task), CLOCK, *route_columns(task, templates)]
+        asked.append(Asked(f"{task.name} source", source.system, source.entity, columns))
+        columns = mapping.destination_columns(task)
+        asked.append(Asked(f"{task.name} destination", destination.system, destination.entity, columns))
+        parents = [parent for field in task.fields for parent in field.parent]
+        asked += [Asked(f"{task.name} parents", destination.system, p.entity, [p.column]) for p in parents]
+    place = folder / "readings"
+    try:
+        Readings.prepare(place, asked)
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
 def execute_task(
-    folder: Path, task: Task, clients: Mapping[str, Client], *, lag: timedelta, progress: Progress | None = None
+    folder: Path,
+    task: Task,
+    clients: Mapping[str, Client],
+    *,
+    lag: timedelta,
+    progress: Progress | None = None,
+    readings: Path | None = None,
 ) -> None:
     """Do a task from pull to saved result; a failure is recorded in the folder and raised."""
     try:
-        sides = read_sides(task, clients, progress)
+        sides = read_sides(task, clients, progress, readings=readings)
         compared = compare_sides(task, sides, {s: c.metadata() for s, c in clients.items()}, lag=lag)
         save(folder, task, sides, compared)
         save_checks(folder, task, validate_task(task, sides, compared))
     except P2CError as error:
         save_failure(folder, task.name, error)
         raise
+
+
+def execute_tasks(
+    folder: Path,
+    profile: Profile,
+    tasks: Sequence[Task],
+    *,
+    lag: timedelta,
+    progress: Progress | None = None,
+    done: Callable[[str], None] = lambda name: None,
+) -> None:
+    """Do tasks one after the other in this process; a failed one is recorded and the others go on.
+
+    Args:
+        folder: The run's.
+        profile: Where the systems are.
+        tasks: What to do.
+        lag: How long a change may take to arrive.
+        progress: Told how many rows have come.
+        done: Told the name of each task that is over.
+    """
+    with (
+        shared_readings(folder, tasks, load_templates(profile.overlays)) as readings,
+        open_clients(profile) as clients,
+    ):
+        for task in tasks:
+            with suppress(P2CError):  # recorded by execute_task; the other tasks still tell what they can
+                execute_task(folder, task, clients, lag=lag, progress=progress, readings=readings)
+            done(task.name)
 
 
 def execute(
@@ -385,15 +351,12 @@ def execute(
     lag: timedelta = timedelta(0),
     progress: Progress | None = None,
 ) -> Path:
-    """Do tasks one after the other in this process; a failed one is recorded and the others go on.
+    """Do tasks one after the other in this process, in a folder of their own.
 
     Returns:
         The run's folder, finished but without its report.
     """
     folder = create(out, profile, parameters)
-    with open_clients(profile) as clients:
-        for task in tasks:
-            with suppress(P2CError):  # recorded by execute_task; the other tasks still tell what they can
-                execute_task(folder, task, clients, lag=lag, progress=progress)
+    execute_tasks(folder, profile, tasks, lag=lag, progress=progress)
     finish(folder, [task.name for task in tasks])
     return folder

@@ -161,7 +161,7 @@ def test_the_command_line_tells_a_failed_task_and_finishes_the_other(pair, tmp_p
         cli.main()
     assert end.value.code == 2
     out, err = capsys.readouterr()
-    assert "contacts failed: ServiceError: " in err and "[HTTP 503]" in err and "products" in out
+    assert "contacts failed: the service failed (ServiceError): " in err and "[HTTP 503]" in err and "products" in out
     contacts, products = folders.read_run(folder)["tasks"]
     assert "CDSContactPersons" in contacts["error"] and "error" not in products
     page = (folder / "report.html").read_text("utf-8")
@@ -180,7 +180,7 @@ def test_a_notebook_that_fails_is_kept_and_its_error_is_the_runs(pair, tmp_path)
         timeout=200,
     )
     assert ended.returncode == 2, ended.stderr
-    words = ("contacts.ipynb, cell ", "[HTTP 503]")
+    words = (" of contacts.ipynb", "[HTTP 503]")
     assert all(word in ended.stderr for word in words) and "Traceback" not in ended.stderr, ended.stderr
     assert "[HTTP 503]" in folders.read_run(folder)["tasks"][0]["error"]
     assert "ServiceError" in (folder / "notebooks" / "contacts.ipynb").read_text("utf-8")
