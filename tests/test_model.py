@@ -655,6 +655,33 @@ def test_a_scope_that_the_destination_does_not_know_is_named(tmp_path):
     assert found == ["accounts: destination.scope.s: IsOneTime is never 'Maybe'; known: No, Yes"]
 
 
+TIE_OUT = """
+    tie_out:
+      {header: heads, document: Number, line_document: CustomerAccount, number: Employees, total: Total,
+       line_amount: CreditLimit, plus: [Tax], freight_tax: {line: IsTax, amount: CreditLimit, document: Of, tax: Tax}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("plus: [Tax]", "plus: [Freight]", "freight_tax.tax: 'Tax' is not added to the lines; list it in plus"),
+        ("{line: IsTax, ", "{", "freight_tax.line: must be given"),
+        ("{line: IsTax", "{lines: IsTax", "freight_tax.lines: no such entry; did you mean 'line'"),
+        ("total: Total", "totals: Total", "tie_out.totals: no such entry; did you mean 'total'"),
+    ],
+)
+def test_a_fault_of_a_freight_tax_line_is_named(old, new, words):
+    assert any(words in line for line in problems(HEAD + FIELDS + TIE_OUT.replace(old, new)))
+
+
+def test_columns_of_a_freight_tax_line_that_the_destination_lacks_are_named():
+    assert [line.split(";")[0] for line in fitted(FIELDS + TIE_OUT)] == [
+        "accounts: tie_out.freight_tax: CustomersV2 has no column 'IsTax'",
+        "accounts: tie_out.freight_tax: CustomersV2 has no column 'Of'",
+    ]
+
+
 def test_texts_that_can_be_too_long_are_advice_and_no_problem():
     fields = FIELDS.replace("map: value_map, value_map: country", "length: 10")
     task = find_task("accounts", load(HEAD + fields))
