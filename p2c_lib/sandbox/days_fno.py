@@ -39,8 +39,10 @@ def _go_on(office: Office, number: str, status: str) -> None:
     lines = sorted(office.fno.rows("CDSSalesOrderLines", said), key=lambda row: int(row["LineCreationSequenceNumber"]))
     if not lines:
         return
-    if status not in ("Delivered", "DeliveredPartiallyInvoiced") and office.chance(0.04):
+    if status in ("Active", "Confirmed", "Picked", "PartiallyDelivered") and office.chance(0.04):
         _do(office, "cancel", number)
+        if status == "PartiallyDelivered":  # only the rest was cancelled; the lines do not show how much that was
+            _do(office, "invoice", number)
     elif status == "Active":
         _confirm(office, number, lines)
     elif status in ("Confirmed", "Picked"):
