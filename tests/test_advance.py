@@ -59,6 +59,7 @@ def test_ten_business_days_from_empty_are_in_step_each_and_three_and_two_are_fiv
         if day.day == 5:
             five = facts(folder)
     assert set(done) >= DEEDS
+    assert "refused" not in done
     assert day_reached(folder) == 10
 
     other = tmp_path_factory.mktemp("other")

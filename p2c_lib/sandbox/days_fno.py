@@ -27,10 +27,12 @@ def live(office: Office) -> None:
     )
     for order in office.fno.numbered(_SET, "SalesOrderNumber", said, "SalesOrderProcessingStatus"):
         if office.chance(0.6):
-            _go_on(office, order["SalesOrderNumber"], order["SalesOrderProcessingStatus"])
+            with office.may_refuse():
+                _go_on(office, order["SalesOrderNumber"], order["SalesOrderProcessingStatus"])
     goods = office.goods()
     for _ in range(office.dice.randint(0, 2) if goods else 0):
-        _enter(office, goods)
+        with office.may_refuse():
+            _enter(office, goods)
 
 
 def _go_on(office: Office, number: str, status: str) -> None:

@@ -35,13 +35,15 @@ def live(office: Office) -> None:
     _take_up(office)
     is_first = office.day == 1
     for _ in range(8 if is_first else int(office.chance(0.15))):
-        _release(office)
+        with office.may_refuse():
+            _release(office)
     _change_products(office)
     for _ in range(6 if is_first else office.dice.choice((0, 0, 1, 2))):
         _account(office)
     accounts = [row["accountnumber"] for row in office.sales.numbered("accounts", "accountnumber")]
     for _ in range(5 if is_first else office.dice.choice((0, 0, 1, 2))):
-        _contact(office, accounts)
+        with office.may_refuse():
+            _contact(office, accounts)
     _change_accounts(office)
     _change_contacts(office)
 
@@ -51,16 +53,18 @@ def _take_up(office: Office) -> None:
     sales, fno = office.sales, office.fno
     said = "statecode eq 2 and msdynce_ismaintainedexternally eq true"
     for row in sales.numbered("products", "productnumber", said):
-        sales.sell(row["productnumber"])
-        office.done["products put on sale"] += 1
+        with office.may_refuse():
+            sales.sell(row["productnumber"])
+            office.done["products put on sale"] += 1
     said = f"dataAreaId eq '{fno.company}' and SalesTaxGroup eq ''"
     for row in fno.numbered("CustomersV2", "CustomerAccount", said, "IsExternallyMaintained"):
         if row["IsExternallyMaintained"] != "Yes":
             continue
         account = row["CustomerAccount"]
         is_taxed = Random(f"{office.seed}/{account}").random() < 0.5
-        fno.tax_group(account, "FULL" if is_taxed else EXEMPT)
-        office.done["tax groups decided"] += 1
+        with office.may_refuse():
+            fno.tax_group(account, "FULL" if is_taxed else EXEMPT)
+            office.done["tax groups decided"] += 1
 
 
 def _release(office: Office) -> None:

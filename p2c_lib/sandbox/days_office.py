@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from random import Random
 from typing import Any, TypeVar
 
+from p2c_lib.errors import SandboxError
 from p2c_lib.sandbox.days_clerks import Fno, Line, Sales
 
 __all__ = ["Goods", "Office"]
@@ -48,6 +50,14 @@ class Office:
     day: int
     seed: int
     done: Counter[str] = field(default_factory=Counter)
+
+    @contextmanager
+    def may_refuse(self) -> Iterator[None]:
+        """A deed that a service may refuse, as it does where data was broken: it is counted, and work goes on."""
+        try:
+            yield
+        except SandboxError:
+            self.done["refused"] += 1
 
     def chance(self, share: float) -> bool:
         """Whether something happens that happens in that share of all cases."""

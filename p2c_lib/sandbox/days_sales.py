@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Set
 from typing import Any
 
 from p2c_lib.sandbox.days_office import Goods, Office
@@ -20,54 +21,59 @@ def live(office: Office) -> None:
     if not goods:
         return
     for _ in range(office.dice.randint(1, 3)):
-        _new_quote(office, goods)
+        with office.may_refuse():
+            _new_quote(office, goods)
     for _ in range(office.dice.randint(0, 2)):
-        _new_order(office, goods)
+        with office.may_refuse():
+            _new_order(office, goods)
 
 
 def _quotes(office: Office) -> None:
-    sales, done = office.sales, office.done
     buyers = {row["CustomerAccount"] for row in office.customers()}
     said = "statecode eq 0 or statecode eq 1"
-    for quote in sales.numbered("quotes", "quotenumber", said, "statecode", _EXTERNAL):
-        number, is_ours = quote["quotenumber"], quote[_EXTERNAL]
-        if quote["statecode"] == 0:
-            if office.chance(0.8) and _customer_of(office, "quotes", "quotenumber", number) in buyers:
-                sales.activate_quote(number)
-                done["quotes activated"] += 1
-            continue
-        fate = office.dice.random()
-        if fate < 0.35:
-            sales.close_quote(number, won=True)
+    for quote in office.sales.numbered("quotes", "quotenumber", said, "statecode", _EXTERNAL):
+        with office.may_refuse():
+            _go_on(office, quote, buyers)
+
+
+def _go_on(office: Office, quote: Mapping[str, Any], buyers: Set[str]) -> None:
+    sales, number, fate = office.sales, quote["quotenumber"], office.dice.random()
+    if quote["statecode"] == 0:
+        if fate < 0.8 and _customer_of(office, "quotes", "quotenumber", number) in buyers:
+            sales.activate_quote(number)
+            office.done["quotes activated"] += 1
+    elif fate < 0.5:
+        is_won = fate < 0.35
+        sales.close_quote(number, won=is_won)
+        if is_won:
             sales.order_of_quote(number)
-            done["quotes won"] += 1
-        elif fate < 0.5:
-            sales.close_quote(number, won=False)
-            done["quotes lost"] += 1
-        else:
-            continue
-        if is_ours:
-            office.fno.close_quotation(number, "Confirmed" if fate < 0.35 else "Lost")
+        office.done["quotes won" if is_won else "quotes lost"] += 1
+        if quote[_EXTERNAL]:
+            office.fno.close_quotation(number, "Confirmed" if is_won else "Lost")
 
 
 def _orders(office: Office) -> None:
-    sales, done = office.sales, office.done
     said = "msdynce_processingstatus eq 647390011 and statecode eq 0"
-    for order in sales.numbered("salesorders", "ordernumber", said, "salesorderid", _EXTERNAL):
-        fate = office.dice.random()
-        if fate < 0.05:
-            _close(office, "CancelSalesOrder", order, 4)
-            done["draft orders cancelled"] += 1
-        elif not order[_EXTERNAL]:
-            if fate < 0.5:  # F&O does not sell what is on it: Sales delivers it itself
-                _close(office, "FulfillSalesOrder", order, 100001)
-                done["orders fulfilled in Sales"] += 1
-        elif fate < 0.85:
-            sales.activate_order(order["ordernumber"])
-            done["orders activated"] += 1
+    for order in office.sales.numbered("salesorders", "ordernumber", said, "salesorderid", _EXTERNAL):
+        with office.may_refuse():
+            _decide(office, order)
 
 
-def _close(office: Office, action: str, order: dict[str, Any], status: int) -> None:
+def _decide(office: Office, order: Mapping[str, Any]) -> None:
+    fate = office.dice.random()
+    if fate < 0.05:
+        _close(office, "CancelSalesOrder", order, 4)
+        office.done["draft orders cancelled"] += 1
+    elif not order[_EXTERNAL]:
+        if fate < 0.5:  # F&O does not sell what is on it: Sales delivers it itself
+            _close(office, "FulfillSalesOrder", order, 100001)
+            office.done["orders fulfilled in Sales"] += 1
+    elif fate < 0.85:
+        office.sales.activate_order(order["ordernumber"])
+        office.done["orders activated"] += 1
+
+
+def _close(office: Office, action: str, order: Mapping[str, Any], status: int) -> None:
     close = {"subject": "done", "salesorderid@odata.bind": f"/salesorders({order['salesorderid']})"}
     office.sales.ask("POST", f"{office.sales.api}/{action}", {"Status": status, "OrderClose": close})
 
