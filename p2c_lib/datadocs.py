@@ -148,7 +148,8 @@ def _escape(text: str) -> str:
 def _escaped(value: Any) -> Any:
     """Escape every text in an answer: Great Expectations puts values of the data into its pages as they are."""
     if isinstance(value, dict):
-        return {name: _escaped(part) for name, part in value.items()}
+        # An operator is one of a few signs that a suite may use; made into &gt; it would be none of them.
+        return {name: part if name == "operator" else _escaped(part) for name, part in value.items()}
     if isinstance(value, list):
         return [_escaped(part) for part in value]
     return _escape(value) if isinstance(value, str) else value

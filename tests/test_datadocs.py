@@ -28,6 +28,14 @@ EXPECTATIONS = [
         "meta": {"says": "Values cost $5 & are <fine>", "severity": "warning"},
     },
     {"type": "expect_column_values_to_be_unique", "kwargs": {"column": "k"}, "meta": {"says": "Keys are unique"}},
+    {
+        "type": "expect_column_values_to_not_be_null",
+        "kwargs": {
+            "column": "v",
+            "row_condition": {"type": "comparison", "column": {"name": "n"}, "operator": ">=", "parameter": 1},
+        },
+        "meta": {"says": "Rows from the first on have a value"},
+    },
 ]
 
 
@@ -37,6 +45,7 @@ def results(tmp_path_factory) -> list[SuiteResult]:
     for name in ("first", "second"):
         (folder / f"{name}.json").write_text(json.dumps({"expectations": EXPECTATIONS}))
     frame = pl.DataFrame({"k": ["A&B", "<b>", "C", "D"], "v": [*HOSTILE[:2], f"{HOSTILE[2]} {SHOWN}", "fine"]})
+    frame = frame.with_row_index("n")
     return [validate(frame, name, key=["k"], folder=folder) for name in ("first", "second")]
 
 
@@ -125,7 +134,7 @@ def test_a_suite_that_fails_by_warnings_alone_is_shown_as_met(docs, results):
 
 
 def test_the_results_are_left_as_they_were(docs, results):
-    (entry, _) = results[0].result["results"]
+    entry, *_ = results[0].result["results"]
     assert entry["result"]["partial_unexpected_list"][:2] == HOSTILE[:2]
     assert "description" not in entry["expectation_config"]
 
