@@ -71,7 +71,7 @@ def _field_cells(
 ) -> Iterator[pl.DataFrame]:
     for field in task.fields:
         name = field.destination
-        if name in task.key or field.role == "worth":
+        if name in task.key or not field.is_compared:
             continue
         code = field.money if isinstance(field.money, str) else task.currency
         both = pl.DataFrame(

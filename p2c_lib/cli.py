@@ -201,7 +201,7 @@ def templates_list(as_json: AsJson = False, profile: ProfileOption = "") -> None
     """List the templates and their tasks in the order they run."""
     from p2c_lib.model import list_rows, load_templates
 
-    rows = list_rows(load_templates(_overlays(profile)))
+    rows = list_rows(load_templates(_overlays(profile), route=None))
     if as_json:
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
     else:
@@ -213,7 +213,7 @@ def templates_show(name: str, profile: ProfileOption = "") -> None:
     """Show every field of a template: source, map, constants, how sure we are."""
     from p2c_lib.model import describe, load_templates
 
-    templates = load_templates(_overlays(profile))
+    templates = load_templates(_overlays(profile), route=None)
     if name not in templates:
         raise ParameterError(f"no template '{name}'; known: {', '.join(templates)}")
     out_console.print(templates[name].title, style="bold")

@@ -43,7 +43,7 @@ class Draft:
         wanted = self.expected[base["source_row"]]
         resolved = resolve(client, metadata, self.entity, [f.destination for f in self.task.fields], wanted)
         unmapped = self._unmapped(base)
-        sent = [field for field in self.task.fields if field.role != "worth"]
+        sent = [field for field in self.task.fields if field.is_compared]
         parts = [self._field(field, base, wanted, resolved, unmapped) for field in sent]
         fields = pl.concat(parts).sort("order", maintain_order=True)
         fields = self._hold_whole_creates(base, fields)
