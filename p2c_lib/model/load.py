@@ -79,7 +79,7 @@ def with_settings(template: Template, settings: Mapping[str, str]) -> Template:
     tasks = []
     for task in template.tasks:
         fields = [
-            field.model_copy(update={"value": settings[field.setting]}) if field.setting in settings else field
+            field.model_copy(update={"value": settings.get(field.setting, field.value)}) if field.setting else field
             for field in task.fields
         ]
         tasks.append(task.model_copy(update={"fields": tuple(fields)}))
