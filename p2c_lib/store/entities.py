@@ -82,7 +82,8 @@ def read_entities(text: str) -> Mapping[str, Declared]:
         SchemaError: With every fault: a type that is not known, a key or organisation that is no column.
     """
     found, problems = {}, []
-    for name, said in yaml.safe_load(text)["entities"].items():
+    # All scalars as text: a column may be called On, a member of a picklist No.
+    for name, said in yaml.load(text, Loader=yaml.BaseLoader)["entities"].items():
         key, organization = tuple(said["key"]), said["organization"]
         columns = {}
         for column, facts in said["columns"].items():
@@ -100,13 +101,13 @@ def read_entities(text: str) -> Mapping[str, Declared]:
 
 
 def _column(entity: str, name: str, facts: Mapping[str, Any], is_key: bool) -> Column:
-    members = tuple(str(value) for value in facts.get("values", ()))
+    members = tuple(facts.get("values", ()))
     edm_type = f"CDS.{entity}_{name}" if members else _TYPES[facts["type"]]
     return Column(
         name,
         edm_type,
         nullable=not is_key,
-        max_length=facts.get("length"),
+        max_length=int(facts["length"]) if "length" in facts else None,
         enum=members,
         is_key=is_key,
         required=is_key,
