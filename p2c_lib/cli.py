@@ -222,16 +222,19 @@ def templates_show(name: str, profile: ProfileOption = "") -> None:
 
 @templates_app.command("check")
 def templates_check(profile: ProfileOption = "", company: CompanyOption = "") -> None:
-    """Hold every template against the live metadata of both systems."""
+    """Hold every template against the live metadata of both systems, and of the store between them."""
     from p2c_lib.model import all_tasks, load_templates
     from p2c_lib.notebook import profile_for
     from p2c_lib.run import open_clients, template_problems
+    from p2c_lib.store import connect_store
 
     chosen = profile_for(profile, company)
     problems = 0
     with open_clients(chosen) as clients:
-        for task in all_tasks(load_templates(chosen.overlays)):
-            found = template_problems(task, clients)
+        described = {system: client.metadata() for system, client in clients.items()}
+        described["cds"] = connect_store(chosen).metadata()
+        for task in all_tasks(load_templates(chosen.overlays, route=None)):
+            found = template_problems(task, described)
             problems += len(found)
             out_console.print(f"{task.name}: {'fits' if not found else f'{len(found)} problems'}", highlight=False)
             for problem in found:

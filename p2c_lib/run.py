@@ -150,16 +150,16 @@ def check_company(client: Client) -> None:
 
 def check_template(task: Task, clients: Mapping[str, Client]) -> None:
     """Raise `SchemaError` with every column of the task that the live services lack or type otherwise."""
-    problems = template_problems(task, clients)
+    problems = template_problems(task, {system: client.metadata() for system, client in clients.items()})
     if problems:
         raise SchemaError(f"{task.name} does not fit the services: " + "; ".join(problems))
 
 
-def template_problems(task: Task, clients: Mapping[str, Client]) -> list[str]:
-    """Everything of a task that the live metadata of the two systems does not bear out."""
+def template_problems(task: Task, metadata: Mapping[str, Metadata]) -> list[str]:
+    """Everything of a task that the live metadata of its two systems does not bear out."""
     sides = []
     for side in (task.source, task.destination):
-        entities = clients[side.system].metadata().entities
+        entities = metadata[side.system].entities
         if side.entity not in entities:
             return [f"{side.system} has no entity set '{side.entity}'; is its solution installed?"]
         sides.append(entities[side.entity])

@@ -7,8 +7,8 @@ import pytest
 
 LIBRARY = Path(__file__).resolve().parent.parent / "p2c_lib"
 LAYERS = """
-errors config connect store model pull money mapping validate datadocs cells diff chains tieout explain charts journal write
-apply preflight folder run report notebook execution sandbox sandbox_cli cli
+errors config connect store model pull money mapping validate datadocs cells diff chains tieout explain charts journal
+write apply preflight folder run report notebook execution sandbox sandbox_cli cli
 """.split()  # noqa: SIM905 - read as a line of the README, not as a list
 SANDBOX_MAY_USE = {"errors", "sandbox"}
 

@@ -459,3 +459,24 @@ def test_the_shipped_entities_are_those_of_cds_with_the_organisation_in_every_ke
         "SalesInvoice": ("Organization_OrganizationId", "SalesInvoiceId"),
         "SalesInvoiceLine": ("SalesInvoice_Organization_OrganizationId", "SalesInvoice_SalesInvoiceId", "Sequence"),
     }
+
+
+def test_spark_reads_the_tables_to_the_last_digit(store):
+    spark_sql = pytest.importorskip("pyspark.sql", reason="needs pyspark, which no one who compares here needs")
+    jars = os.environ.get("P2C_SPARK_JARS")
+    if not jars:
+        pytest.skip("Delta's jars for Spark are on Maven only, not on PyPI: P2C_SPARK_JARS names a folder with them")
+    store.merge("Account", accounts(AccountId=["A"], CreditLimitAmount=[LONG]), run_id="r1")
+    builder = spark_sql.SparkSession.builder.master("local[1]").config(
+        "spark.jars", ",".join(map(str, Path(jars).iterdir()))
+    )
+    builder = builder.config("spark.sql.extensions", "io.delta.sql.DeltaSparkSessionExtension")
+    builder = builder.config("spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog")
+    spark = builder.getOrCreate()
+    try:
+        (row,) = (
+            spark.read.format("delta").load(f"{store.url}/Account").select("AccountId", "CreditLimitAmount").collect()
+        )
+        assert tuple(row) == ("A", LONG)
+    finally:
+        spark.stop()
