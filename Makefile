@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help env demo lab test check notebooks lock clean
+.PHONY: help env demo lab test check bench notebooks lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -38,12 +38,23 @@ check: $(STAMP)  ## ruff, mypy, notebook pairs in step and without outputs
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_pairs.py -p no:cacheprovider
 
+bench: $(STAMP) $(VENV)/datacompy/.installed  ## compare 1,000,000 lines with p2c, Polars, DataComPy and pandas; print both tables
+	$(BIN)/python bench/compare.py
+
+# DataComPy wants an older Polars and pandas than ours: it has a lock and an environment of its own.
+$(VENV)/datacompy/.installed: bench/datacompy.lock $(STAMP)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/datacompy
+	$(BIN)/uv pip install --quiet --python $(VENV)/datacompy/bin/python --compile-bytecode --require-hashes -r $<
+	touch $@
+
 notebooks: $(STAMP)  ## bring each notebook in step with its .py pair
 	$(BIN)/jupytext --sync notebooks/*.py
 
-lock:  ## resolve pyproject.toml again into requirements.lock
+lock:  ## resolve pyproject.toml again into requirements.lock, and what the benchmark adds into bench/datacompy.lock
 	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --universal --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet -o requirements.lock
+	echo 'datacompy>=1.1' | $(BIN)/uv pip compile - --python-version 3.11 --universal --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet -o bench/datacompy.lock
 
 clean:  ## remove .venv and the folders that runs leave behind
 	rm -rf $(VENV) .p2c runs

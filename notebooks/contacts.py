@@ -91,6 +91,14 @@ run.validate()
 run.reasons()
 
 # %% [markdown]
+# ## What holds rows up?
+#
+# A contact waits for its company. Each first cause stands here once, with all that it holds up.
+
+# %%
+run.blocked()
+
+# %% [markdown]
 # ## Which fields differ most?
 
 # %%

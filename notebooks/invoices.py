@@ -31,6 +31,7 @@ approved_by: str = ""  # who approves the plan; needed by "apply"
 out: str = ""  # folder of the run; "" makes a new one below runs/
 sample: int = 10  # rows shown in a table of examples
 lag_minutes: int = 0  # how long a change may take to arrive
+document: str = ""  # number of a document to look into; "" takes the one in which most fields differ
 
 # %%
 from p2c_lib import notebook
@@ -67,6 +68,25 @@ run.pull()
 run.outcomes()
 
 # %% [markdown]
+# ## How far have the documents come, from quote to cash?
+#
+# Each side by itself: quotes made, activated and won, orders made, confirmed, shipped and invoiced, and what they are
+# worth. A notebook on its own reads the other documents' numbers, statuses and totals for this.
+
+# %%
+run.funnel()
+
+# %% [markdown]
+# ## Where do the two sides stand apart?
+#
+# The documents by status. An order of Sales behind F&O is a late run; one ahead of F&O, which decides how far an order is,
+# is an error; one that is cancelled on one side only stands apart. Drafts, and what a template leaves out, are rightly on
+# one side only.
+
+# %%
+run.lifecycle()
+
+# %% [markdown]
 # ## Is the data itself sound?
 #
 # The same rows held against the expectation suites of the source, of what the mapping makes of it, and of the destination.
@@ -79,6 +99,21 @@ run.validate()
 
 # %%
 run.reasons()
+
+# %% [markdown]
+# ## What is at stake, by reason and currency?
+
+# %%
+run.money()
+
+# %% [markdown]
+# ## What holds rows up?
+#
+# A row waits for what it points to: a line for its header, a header for its customer. Each first cause stands here once,
+# with all that it holds up.
+
+# %%
+run.blocked()
 
 # %% [markdown]
 # ## Which fields differ most?
@@ -106,6 +141,15 @@ run.unmapped()
 
 # %%
 run.documents()
+
+# %% [markdown]
+# ## What does one document look like, line by line?
+#
+# Every field of header and lines: what stands at the source, the rule of the template, what that makes, what stands at
+# the destination, and what puts it right.
+
+# %%
+run.drill(document)
 
 # %% [markdown]
 # ## What would a write send?

@@ -22,11 +22,13 @@
 run: str = ""  # folder of a run; "" runs every task now
 profile: str = ""  # a profile of p2c.toml; "" takes P2C_PROFILE, else the sandbox
 company: str = ""  # F&O legal entity; "" takes the profile's
+task: str = ""  # a task whose document to look into; "" takes one of each kind
+document: str = ""  # its number; "" takes the one in which most fields differ
 
 # %%
-from p2c_lib import notebook
+from p2c_lib import overview
 
-whole = notebook.overview(run=run, profile=profile, company=company)
+whole = overview.look(run=run, profile=profile, company=company)
 
 # %% [markdown]
 # ## What became of every row?
@@ -35,10 +37,44 @@ whole = notebook.overview(run=run, profile=profile, company=company)
 whole.outcomes()
 
 # %% [markdown]
-# ## What is at stake?
+# ## How far have the documents come, from quote to cash?
+#
+# Each side by itself: quotes made, activated and won, orders made, confirmed, shipped and invoiced, and what they are
+# worth.
+
+# %%
+whole.funnel()
+
+# %% [markdown]
+# ## Where do the two sides stand apart?
+#
+# The documents by status. An order of Sales behind F&O is a late run; one ahead of F&O, which decides how far an order is,
+# is an error; one that is cancelled on one side only stands apart. Drafts, and what a template leaves out, are rightly on
+# one side only.
+
+# %%
+whole.lifecycle()
+
+# %% [markdown]
+# ## What is at stake, by task?
 
 # %%
 whole.money()
+
+# %% [markdown]
+# ## What is at stake, by reason?
+
+# %%
+whole.amounts()
+
+# %% [markdown]
+# ## What holds rows up?
+#
+# A row waits for what it points to: a line for its header, a header for its customer. Each first cause stands here once,
+# with all that it holds up.
+
+# %%
+whole.blocked()
 
 # %% [markdown]
 # ## Do the documents tie out?
@@ -50,10 +86,24 @@ whole.money()
 whole.documents()
 
 # %% [markdown]
+# ## What do the documents in which most fields differ look like, line by line?
+
+# %%
+whole.drill(task, document)
+
+# %% [markdown]
 # ## Why do rows and fields differ, and what puts them right?
 
 # %%
 whole.reasons()
+
+# %% [markdown]
+# ## What do the templates do that one would not expect?
+#
+# Known quirks, counted apart: where the destination has what one would expect instead, that is no error.
+
+# %%
+whole.quirks()
 
 # %% [markdown]
 # ## What was found?

@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass, field
-from decimal import Decimal
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
 from uuid import UUID, uuid5
 
 import orjson
@@ -21,21 +19,11 @@ import polars as pl
 
 from p2c_lib.config import Profile
 from p2c_lib.connect import Client, Entity
-from p2c_lib.errors import (
-    Conflict,
-    ConnectError,
-    LostAnswer,
-    NotFound,
-    P2CError,
-    PermissionDenied,
-    PlanError,
-    ServiceError,
-    SignInError,
-    Throttled,
-)
+from p2c_lib.errors import P2CError, PlanError
 from p2c_lib.journal import FINAL, Journal, Seen, State
 from p2c_lib.write import Plan, check_addresses, read_plan
-from p2c_lib.write.standing import Standing, read_standing
+from p2c_lib.write.calls import Action, Answer, Why, facts_of, is_unique, judge, send, wire_value
+from p2c_lib.write.standing import read_standing
 
 __all__ = ["Applied", "apply", "counts", "journal_table"]
 
@@ -43,7 +31,6 @@ Progress = Callable[[int, int], None]
 """Called with the actions that are settled so far and those that are to be sent in all."""
 
 _ATTEMPTS = 3  # how often one call of one run is sent when its answers keep getting lost
-_Why = Literal["new", "doubt", "lost", "refused", "changed"]
 
 
 @dataclass(frozen=True)
@@ -63,35 +50,6 @@ class Applied:
     already: int = 0
     held: int = 0
     remaining: int = 0
-
-
-@dataclass(frozen=True)
-class _Action:
-    order: int
-    task: str
-    system: str
-    entity: str
-    action: Literal["create", "update"]
-    key: str
-    target: dict[str, Any]
-    etag: str | None
-    after_order: int | None
-    before: dict[str, str | None]
-    after: dict[str, str | None]
-    body: dict[str, Any]
-    new_id: dict[str, str]
-
-    @property
-    def is_create(self) -> bool:
-        return self.action == "create"
-
-
-@dataclass(frozen=True)
-class _Answer:
-    state: State
-    facts: dict[str, Any] = field(default_factory=dict)
-    why: _Why | None = None
-    stop: P2CError | None = None
 
 
 def apply(
@@ -165,8 +123,8 @@ class _Sender:
         client = self.clients[first["system"]]
         entity = client.entity(first["entity"])
         actions = self._actions(rows, client, entity)
-        again: deque[tuple[_Action, _Why, str]] = deque()
-        running: dict[Future[_Answer], _Action] = {}
+        again: deque[tuple[Action, Why, str]] = deque()
+        running: dict[Future[Answer], Action] = {}
         parallel = client.limits.parallel
         pool = ThreadPoolExecutor(parallel)
         try:
@@ -178,7 +136,7 @@ class _Sender:
                     more = bool(new)
                     batch += [(action, "doubt" if self._state(action) == "doubt" else "new", "") for action in new]
                     for action in self._settle(client, entity, batch):
-                        running[pool.submit(_send, client, action)] = action
+                        running[pool.submit(send, client, action)] = action
                 if self.stop is not None:
                     more = False
                     again.clear()
@@ -190,43 +148,43 @@ class _Sender:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _state(self, action: _Action) -> State | None:
+    def _state(self, action: Action) -> State | None:
         seen = self.seen.get(action.order)
         return seen.state if seen else None
 
-    def _settle(self, client: Client, entity: Entity, batch: list[tuple[_Action, _Why, str]]) -> list[_Action]:
+    def _settle(self, client: Client, entity: Entity, batch: list[tuple[Action, Why, str]]) -> list[Action]:
         """Answer what needs no call (parent missing, done already, conflicts); note the rest as about to be sent."""
-        unique = _is_unique(entity)
+        unique = is_unique(entity)
         asked = [a for a, why, _ in batch if why != "new" or (a.is_create and not unique(a.target))]
         standing = read_standing(client, entity, [(a.order, a.target, a.after) for a in asked]) if asked else {}
         ready = []
         for action, why, error in batch:
             answer = self._orphaned(action) if why == "new" else None
             if answer is None and action.order in standing:
-                answer = _judge(action, why, error, standing[action.order])
+                answer = judge(action, why, error, standing[action.order])
             if answer is None and self._tried(action) >= _ATTEMPTS and why == "lost":
-                answer = _Answer("doubt", {"error": f"the answer was lost {_ATTEMPTS} times"})
+                answer = Answer("doubt", {"error": f"the answer was lost {_ATTEMPTS} times"})
             if answer is None:
                 ready.append(action)
             else:
                 self._note(action, answer, sent=action.order in self.lost_here and why in ("lost", "changed"))
         if ready:
-            self.journal.intend((action.order, _facts(action)) for action in ready)
+            self.journal.intend((action.order, facts_of(action)) for action in ready)
         return ready
 
-    def _tried(self, action: _Action) -> int:
+    def _tried(self, action: Action) -> int:
         before = self.before.get(action.order, Seen("open", 0)).attempt
         return self.seen[action.order].attempt - before if action.order in self.seen else 0
 
-    def _orphaned(self, action: _Action) -> _Answer | None:
+    def _orphaned(self, action: Action) -> Answer | None:
         if action.after_order is None:
             return None
         parent = self.seen.get(action.after_order)
         if parent is not None and parent.state in ("created", "already", "conflict"):
             return None  # a parent that someone else made in the meantime is there as well
-        return _Answer("held", {"reason": "its parent could not be made"})
+        return Answer("held", {"reason": "its parent could not be made"})
 
-    def _answered(self, action: _Action, answer: _Answer, again: deque[tuple[_Action, _Why, str]]) -> None:
+    def _answered(self, action: Action, answer: Answer, again: deque[tuple[Action, Why, str]]) -> None:
         self.sent += 1
         if answer.why == "lost":
             self.lost_here.add(action.order)
@@ -239,7 +197,7 @@ class _Sender:
             return
         self._note(action, answer, sent=True)
 
-    def _note(self, action: _Action, answer: _Answer, *, sent: bool) -> None:
+    def _note(self, action: Action, answer: Answer, *, sent: bool) -> None:
         state = answer.state
         if sent and state == "already" and action.order in self.lost_here:
             state = "created" if action.is_create else "updated"
@@ -250,33 +208,40 @@ class _Sender:
         if self.progress is not None:
             self.progress(self.settled, self.to_send)
 
-    def _take_back(self, running: dict[Future[_Answer], _Action]) -> None:
+    def _take_back(self, running: dict[Future[Answer], Action]) -> None:
         """Calls that have not begun are not made; the journal says so, lest they be looked up for nothing."""
         for future, action in list(running.items()):
             if future.cancel():
                 del running[future]
                 self.journal.answer(action.order, "open", reason="not sent: the run was stopped")
 
-    def _actions(self, rows: pl.DataFrame, client: Client, entity: Entity) -> Iterator[_Action]:
+    def _actions(self, rows: pl.DataFrame, client: Client, entity: Entity) -> Iterator[Action]:
         names = ["task", "system", "entity", "action", "key", "target", "etag", "after_order"]
         lists = ["field", "property", "before", "after", "sent", "wire"]
         grouped = rows.group_by("order", maintain_order=True).agg(pl.col(names).first(), pl.col(lists))
         for row in grouped.iter_rows(named=True):
             body = {
-                name: f"/{sent.split('/')[0]}({self._id_of(sent)})" if wire == "made" else _value(sent, wire)
+                name: f"/{sent.split('/')[0]}({self._id_of(sent)})" if wire == "made" else wire_value(sent, wire)
                 for name, sent, wire in zip(row["property"], row["sent"], row["wire"], strict=True)
+                if wire != "computed"
             }
+            # What the service works out is known for sure only when nothing else of its document is sent.
+            is_judged = [wire != "computed" or row["action"] == "recalculate" for wire in row["wire"]]
+            before, after = (
+                {name: value for name, value, judged in zip(row["field"], row[side], is_judged, strict=True) if judged}
+                for side in ("before", "after")
+            )
             new_id: dict[str, str] = {}
             if row["action"] == "create":
                 if entity.key and entity.key[0] == "dataAreaId" and client.company:
                     body = {"dataAreaId": client.company, **body}
                 new_id = self._own_id(entity, row["key"])
-            yield _Action(
+            yield Action(
                 order=row["order"],
                 **{name: row[name] for name in names if name != "target"},
                 target=orjson.loads(row["target"]),
-                before=dict(zip(row["field"], row["before"], strict=True)),
-                after=dict(zip(row["field"], row["after"], strict=True)),
+                before=before,
+                after=after,
                 body={**new_id, **body},
                 new_id=new_id,
             )
@@ -310,87 +275,6 @@ class _Sender:
             held=states.get("held", 0) + self.total - self.to_send,
             remaining=states.get("open", 0) + states.get("doubt", 0),
         )
-
-
-def _is_unique(entity: Entity) -> Callable[[Mapping[str, Any]], bool]:
-    """Whether the service itself refuses a second row with these key columns; if not, it is asked first."""
-    keys = [set(key) - {"dataAreaId"} for key in (entity.key, *entity.alternate_keys)]
-    return lambda target: any(key and key <= set(target) for key in keys)
-
-
-def _facts(action: _Action) -> dict[str, Any]:
-    facts = {name: getattr(action, name) for name in ("task", "entity", "action", "key", "target", "etag")}
-    return {**facts, "id": next(iter(action.new_id.values()), None), "before": action.before, "after": action.after}
-
-
-def _value(sent: str | None, wire: str) -> Any:
-    if sent is None or wire in ("string", "bind"):
-        return sent
-    return Decimal(sent) if wire == "number" else sent == "true"
-
-
-def _send(client: Client, action: _Action) -> _Answer:
-    """One call; runs in a thread and touches nothing but the client."""
-    try:
-        if action.is_create:
-            written = client.create(action.entity, action.body)
-        else:
-            written = client.update(action.entity, action.target, action.body, action.etag)
-    except (SignInError, PermissionDenied, Throttled) as error:
-        return _Answer("open", _said(error), stop=error)  # refused at the door: nothing was done
-    except LostAnswer as error:
-        return _Answer("doubt", _said(error), "lost")
-    except Conflict as error:
-        return _Answer("conflict", _said(error), "changed")
-    except NotFound as error:
-        if action.is_create:
-            return _Answer("failed", _said(error))
-        return _Answer("conflict", {**_said(error), "reason": "the row is gone"})
-    except ServiceError as error:
-        # A row that X++ refuses was answered with 500 by older versions; the text tells it from a failure.
-        if "Infolog" in str(error):
-            return _Answer("failed", _said(error), "refused" if action.is_create else None)
-        return _Answer("doubt", _said(error))
-    except ConnectError as error:
-        if error.status is None:
-            return _Answer("doubt", _said(error), stop=error)
-        return _Answer("failed", _said(error), "refused" if action.is_create else None)
-    except P2CError as error:
-        return _Answer("failed", _said(error))
-    facts = {"etag": written.etag, "id": written.id}
-    return _Answer("created" if action.is_create else "updated", facts)
-
-
-def _said(error: P2CError) -> dict[str, Any]:
-    facts: dict[str, Any] = {"error": f"{type(error).__name__}: {error}"}
-    if isinstance(error, ConnectError):
-        facts |= {"status": error.status, "code": error.code}
-    return facts
-
-
-def _judge(action: _Action, why: _Why, error: str, standing: Standing) -> _Answer | None:
-    """Say what became of a row by what stands at the service; None: send it."""
-    note = {"error": error} if error else {}
-    facts = {"etag": standing.etag, "found": standing.values, **note}
-    if action.is_create:
-        if standing.rows == 0:
-            return _Answer("failed", note) if why in ("refused", "changed") else None
-        if standing.rows > 1:
-            return _Answer("conflict", {**facts, "reason": f"{standing.rows} rows have this key"})
-        ours = bool(action.new_id) and standing.has(action.new_id)
-        if ours or standing.agrees:
-            return _Answer("already", facts)
-        return _Answer("conflict", {**facts, "reason": "a row with this key is there, with other values"})
-    if standing.rows == 0:
-        return _Answer("conflict", {**note, "reason": "the row is gone"})
-    if why in ("doubt", "lost") and standing.etag == action.etag:
-        return None
-    # What the service cut or rounded counts as written, but not what stood there before.
-    values = standing.values or {}
-    is_untouched = any(values[name] == old != action.after[name] for name, old in action.before.items())
-    if standing.agrees and not is_untouched:
-        return _Answer("already", facts)
-    return _Answer("conflict", {**facts, "reason": "changed meanwhile"})
 
 
 def journal_table(run_dir: Path) -> pl.DataFrame:

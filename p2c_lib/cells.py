@@ -5,7 +5,6 @@ Pure: frames in, frames out. A loop here runs over fields, never over rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from decimal import Decimal
 
 import polars as pl
@@ -36,7 +35,12 @@ CELLS = pl.Schema(
 
 
 def compare_fields(
-    source: pl.DataFrame, destination: pl.DataFrame, task: Task, pairs: pl.DataFrame, unmapped: pl.DataFrame | None
+    source: pl.DataFrame,
+    destination: pl.DataFrame,
+    task: Task,
+    pairs: pl.DataFrame,
+    keys: pl.Series,
+    unmapped: pl.DataFrame | None,
 ) -> pl.DataFrame:
     """Give every field that differs in a pair of rows one outcome.
 
@@ -44,74 +48,84 @@ def compare_fields(
         source: Mapped rows, shape (n, k + f).
         destination: Rows as they stand, shape (m, k + f), same names and dtypes.
         task: Its fields, each with tolerance, normalisers, known length.
-        pairs: A row a pair: ``source_row``, ``destination_row`` (UInt32) and ``text``, the key as one text.
+        pairs: A row a pair: ``source_row``, ``destination_row`` (UInt32).
+        keys: The key of each source row as one text (n).
         unmapped: Columns ``row`` (UInt32), ``field``: source values that the value map does not know.
 
     Returns:
-        Shape (differences, 9), the columns of `CELLS`.
+        Shape (differences, 9), the columns of `CELLS`; field by field, in the order of the pairs.
+
+    Every cell is compared with its partner, exactly; only what is not the same is looked at any further.
     """
-    if pairs.is_empty():
+    fields = [field for field in task.fields if field.destination not in task.key and field.is_compared]
+    if pairs.is_empty() or not fields:
         return CELLS.to_frame()
-    left, right = pairs["source_row"], pairs["destination_row"]
-    found = list(_field_cells(source, destination, task, left, right, unmapped))
+    left, right = pl.lit(pairs["source_row"]), pl.lit(pairs["destination_row"])
+    # One select, so that columns are compared side by side; of each no more than its two gathered halves is in memory.
+    differs = pl.select(
+        pl.lit(source[name]).gather(left).ne_missing(pl.lit(destination[name]).gather(right)).alias(name)
+        for name in dict.fromkeys(field.destination for field in fields)
+    )
+    found = []
+    for field in fields:
+        name = field.destination
+        which, unknown = differs[name], _unknown_rows(unmapped, name)
+        if unknown.len():
+            which |= pairs["source_row"].is_in(unknown.implode())
+        rows = pairs.filter(which)
+        if rows.height:
+            found.append(_field_cells(_values(rows, source, destination, task, field), field, unknown))
     if not found:
         return CELLS.to_frame()
     cells = pl.concat(found)
-    texts = pairs.select("source_row", key="text")
-    return cells.join(texts, on="source_row", how="left", maintain_order="left").select(CELLS.names()).cast(CELLS)
+    return cells.with_columns(key=keys.gather(cells["source_row"])).select(CELLS.names()).cast(CELLS)
 
 
-def _field_cells(
-    source: pl.DataFrame,
-    destination: pl.DataFrame,
-    task: Task,
-    left: pl.Series,
-    right: pl.Series,
-    unmapped: pl.DataFrame | None,
-) -> Iterator[pl.DataFrame]:
-    for field in task.fields:
-        name = field.destination
-        if name in task.key or not field.is_compared:
-            continue
-        code = field.money if isinstance(field.money, str) else task.currency
-        both = pl.DataFrame(
-            {
-                "source_row": left,
-                "destination_row": right,
-                "expected": source[name].gather(left),
-                "found": destination[name].gather(right),
-                "currency": source[code].gather(left)
-                if code
-                else pl.repeat(None, left.len(), dtype=pl.String, eager=True),
-            }
-        )
-        unknown = pl.Series([], dtype=pl.UInt32)
-        if unmapped is not None:
-            unknown = unmapped.filter(pl.col("field") == name)["row"]
-        is_unknown = pl.col("source_row").is_in(unknown.implode())
-        differ = both.filter(pl.col("expected").ne_missing(pl.col("found")) | is_unknown)
-        if field.also:
-            right_too = pl.col("found").cast(pl.String).is_in(field.also).fill_null(False)
-            differ = differ.filter(~right_too)
-        if differ.is_empty():
-            continue
-        outcome = _decimal_outcome(field) if differ["expected"].dtype.is_decimal() else _plain_outcome(field, differ)
-        if differ["expected"].dtype.is_decimal():
-            differ = differ.with_columns(unit=_units(differ["currency"]))
-        differ = differ.with_columns(outcome=pl.when(is_unknown).then(pl.lit("unmapped")).otherwise(outcome))
-        amount = pl.lit(None, MONEY)
-        if field.money:
-            amount = (pl.col("expected").fill_null(0) - pl.col("found").fill_null(0)).abs().cast(MONEY)
-        yield differ.filter(pl.col("outcome").is_not_null()).select(
+def _unknown_rows(unmapped: pl.DataFrame | None, field: str) -> pl.Series:
+    if unmapped is None:
+        return pl.Series([], dtype=pl.UInt32)
+    return unmapped.filter(pl.col("field") == field)["row"]
+
+
+def _values(
+    rows: pl.DataFrame, source: pl.DataFrame, destination: pl.DataFrame, task: Task, field: FieldMap
+) -> pl.DataFrame:
+    """Both values of a field in some pairs, and their currency."""
+    code = field.money if isinstance(field.money, str) else task.currency
+    left, right = rows["source_row"], rows["destination_row"]
+    return rows.with_columns(
+        expected=source[field.destination].gather(left),
+        found=destination[field.destination].gather(right),
+        currency=source[code].gather(left) if code else pl.lit(None, pl.String),
+    )
+
+
+def _field_cells(differ: pl.DataFrame, field: FieldMap, unknown: pl.Series) -> pl.DataFrame:
+    """Outcomes of one field in the pairs whose values are not the same; those that count as the same are left out."""
+    if field.also:
+        differ = differ.filter(~pl.col("found").cast(pl.String).is_in(field.also).fill_null(False))
+    dtype = differ["expected"].dtype
+    if dtype.is_decimal():
+        differ = differ.with_columns(unit=_units(differ["currency"]))
+    outcome = _decimal_outcome(field) if dtype.is_decimal() else _plain_outcome(field, differ)
+    is_unknown = pl.col("source_row").is_in(unknown.implode())
+    amount = pl.lit(None, MONEY)
+    if field.money:
+        amount = (pl.col("expected").fill_null(0) - pl.col("found").fill_null(0)).abs().cast(MONEY)
+    return (
+        differ.with_columns(outcome=pl.when(is_unknown).then(pl.lit("unmapped")).otherwise(outcome))
+        .filter(pl.col("outcome").is_not_null())
+        .select(
             "source_row",
             "destination_row",
             "outcome",
-            field=pl.lit(name),
-            expected=as_text("expected", differ["expected"].dtype),
-            found=as_text("found", differ["found"].dtype),
+            field=pl.lit(field.destination),
+            expected=as_text("expected", dtype),
+            found=as_text("found", dtype),
             amount=amount,
             currency="currency",
         )
+    )
 
 
 def as_text(column: str, dtype: pl.DataType) -> pl.Expr:

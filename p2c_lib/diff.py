@@ -12,10 +12,11 @@ import polars as pl
 
 from p2c_lib.cells import FIELD_OUTCOMES, compare_fields
 from p2c_lib.errors import SchemaError
+from p2c_lib.keys import key_text, match, share_a_key
 from p2c_lib.model import Task
 from p2c_lib.pull import MONEY
 
-__all__ = ["FIELD_OUTCOMES", "ROW_OUTCOMES", "Outcomes", "compare", "key_text"]
+__all__ = ["FIELD_OUTCOMES", "ROW_OUTCOMES", "Outcomes", "compare"]
 
 ROW_OUTCOMES = ("matched", "mismatched", "missing", "extra", "excluded", "blocked")
 
@@ -104,59 +105,23 @@ def compare(
     both sides before anything is joined. Null equals null and nothing else, not 0, not "".
     """
     _check_schemas(source, destination, task)
-    keys = list(task.key)
-    left = _keyed(source, keys).with_columns(
-        excluded=excluded if excluded is not None else pl.lit(None, pl.String),
-    )
-    right = _keyed(destination, keys).with_columns(
-        in_scope=in_scope if in_scope is not None else pl.lit(True),
-    )
-    kept_back = left.filter(pl.col("excluded").is_not_null())
-    flowing = left.filter(pl.col("excluded").is_null())
+    ours, theirs = source.select(list(task.key)), destination.select(list(task.key))
+    flows = None if excluded is None else excluded.is_null()
+    keys = match(ours, theirs, flows=flows, in_scope=in_scope)
+    texts = ours.select(key_text(ours.columns)).to_series(), theirs.select(key_text(ours.columns)).to_series()
 
-    has_partner = pl.col("normal").is_in(flowing["normal"].drop_nulls().implode())
-    relevant = right.filter(pl.col("in_scope") | has_partner.fill_null(False))
-
-    flowing, relevant = _set_bad_keys_apart(flowing, relevant)
-    blocked = _single_rows(flowing, relevant, pl.col("bad").is_not_null(), "blocked", "bad")
-    good_left, good_right = flowing.filter(pl.col("bad").is_null()), relevant.filter(pl.col("bad").is_null())
-
-    pairs = good_left.join(good_right, on=keys, how="inner", suffix="_r").select(
-        "text", "source_row", "destination_row"
-    )
-    cells = compare_fields(source, destination, task, pairs, unmapped)
-    alone_left = good_left.join(pairs, on="source_row", how="anti")
-    alone_right = good_right.join(pairs, on="destination_row", how="anti")
-
-    waits = _orphans(source, alone_left, parents or {})
-    orphaned = waits["source_row"].unique()
-    missing = _side(alone_left, "source").with_columns(
-        outcome=pl.when(pl.col("source_row").is_in(orphaned.implode()))
-        .then(pl.lit("blocked"))
-        .otherwise(pl.lit("missing")),
-        reason=pl.when(pl.col("source_row").is_in(orphaned.implode())).then(pl.lit("parent_missing")),
-    )
-    once_sent = pl.col("normal").is_in(kept_back["normal"].drop_nulls().implode())
-    extra = _side(alone_right, "destination").with_columns(
-        outcome=pl.lit("extra"),
-        reason=pl.when(once_sent.fill_null(False)).then(pl.lit("excluded_by_filter")),
-    )
-    differing = cells["source_row"].unique()
-    paired = pairs.select(
-        key="text",
-        side=pl.lit("both"),
-        outcome=pl.when(pl.col("source_row").is_in(differing.implode()))
-        .then(pl.lit("mismatched"))
-        .otherwise(pl.lit("matched")),
-        reason=pl.lit(None, pl.String),
-        source_row="source_row",
-        destination_row="destination_row",
-    )
-    kept = _side(kept_back, "source").with_columns(outcome=pl.lit("excluded"), reason=kept_back["excluded"])
-    columns = ["key", "side", "outcome", "reason", "source_row", "destination_row"]
-    rows = pl.concat([frame.select(columns) for frame in (paired, missing, extra, kept, blocked)])
-    rows = _with_amounts(rows, cells, source, destination, task)
-    return Outcomes(task.name, rows.cast(_ROWS), cells, right.height - relevant.height, waits)
+    cells = compare_fields(source, destination, task, keys.pairs, texts[0], unmapped)
+    waits = _orphans(source, keys.alone_source, texts[0], parents or {})
+    parts = [
+        _paired(keys.pairs, cells, texts[0]),
+        _missing(keys.alone_source, waits, texts[0]),
+        _extra(keys.alone_destination, theirs, ours.filter(~flows) if flows is not None else ours.clear(), texts[1]),
+        *([] if excluded is None else [_excluded(excluded, texts[0])]),
+        _single("source", keys.bad_source["row"], texts[0], "blocked", keys.bad_source["reason"]),
+        _single("destination", keys.bad_destination["row"], texts[1], "blocked", keys.bad_destination["reason"]),
+    ]
+    rows = pl.concat([_worth(part, source, destination, task) for part in parts])
+    return Outcomes(task.name, rows, cells, keys.out_of_scope, waits)
 
 
 def _check_schemas(source: pl.DataFrame, destination: pl.DataFrame, task: Task) -> None:
@@ -173,104 +138,74 @@ def _check_schemas(source: pl.DataFrame, destination: pl.DataFrame, task: Task) 
         raise SchemaError(f"{task.name}: the two sides cannot be compared: " + "; ".join(problems))
 
 
-def key_text(keys: list[str]) -> pl.Expr:
-    """The key as one text: its columns joined with ``|``, null as the empty text."""
-    return pl.concat_str([pl.col(key).cast(pl.String).fill_null("") for key in keys], separator="|")
-
-
-def _keyed(frame: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    """Only what joining needs: key columns, key text, its normal form (null where a part is blank), row number."""
-    side = "row"
-    parts = [pl.col(key).cast(pl.String).str.strip_chars().str.to_lowercase() for key in keys]
-    blank = pl.any_horizontal([part.is_null() | (part == "") for part in parts])
-    padded = pl.any_horizontal(
-        [(pl.col(k).cast(pl.String) != pl.col(k).cast(pl.String).str.strip_chars()).fill_null(False) for k in keys]
-    )
-    return frame.select(
-        *keys,
-        text=key_text(keys),
-        normal=pl.when(~blank).then(pl.concat_str(parts, separator="\x1f")),
-        padded=padded,
-    ).with_row_index(side)
-
-
-def _set_bad_keys_apart(left: pl.DataFrame, right: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Add ``bad``, why a key cannot be joined, null when it can; what is bad on one side spoils the other."""
-    left, right = left.rename({"row": "source_row"}), right.rename({"row": "destination_row"})
-    left, right = left.with_columns(bad=_fault()), right.with_columns(bad=_fault())
-
-    def spoil(mine: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
-        faults = other.filter(pl.col("bad").is_not_null() & pl.col("normal").is_not_null())
-        faults = faults.select("normal", spoilt="bad").unique("normal")
-        return (
-            mine.join(faults, on="normal", how="left", maintain_order="left")
-            .with_columns(bad=pl.coalesce("bad", "spoilt"))
-            .drop("spoilt")
-        )
-
-    return spoil(left, right), spoil(right, left)
-
-
-def _fault() -> pl.Expr:
-    return (
-        pl.when(pl.col("normal").is_null())
-        .then(pl.lit("blank_key"))
-        .when(pl.col("text").is_duplicated())
-        .then(pl.lit("repeated_key"))
-        .when(pl.col("normal").is_duplicated())
-        .then(pl.lit("colliding_key"))
-        .when(pl.col("padded"))
-        .then(pl.lit("padded_key"))
+def _paired(pairs: pl.DataFrame, cells: pl.DataFrame, texts: pl.Series) -> pl.DataFrame:
+    """Rows of both sides; ``amount`` is the sum of what differs."""
+    per_pair = cells.group_by("source_row").agg(pl.col("amount").sum().cast(MONEY))
+    differences = pl.repeat(None, texts.len(), dtype=MONEY, eager=True)
+    differences = differences.scatter(per_pair["source_row"], per_pair["amount"]).gather(pairs["source_row"])
+    outcome = pl.when(pl.lit(differences).is_null()).then(pl.lit("matched")).otherwise(pl.lit("mismatched"))
+    return pairs.with_columns(
+        key=texts.gather(pairs["source_row"]),
+        side=pl.lit("both"),
+        outcome=outcome,
+        reason=pl.lit(None, pl.String),
+        amount=differences.fill_null(0),
     )
 
 
-def _side(frame: pl.DataFrame, side: str) -> pl.DataFrame:
-    number = "source_row" if side == "source" else "destination_row"
-    other = "destination_row" if side == "source" else "source_row"
-    frame = frame.rename({"row": number}) if "row" in frame.columns else frame
-    nothing = pl.lit(None, pl.UInt32).alias(other)
-    return frame.select(number, nothing, "normal", key="text", side=pl.lit(side))
+def _single(side: str, numbers: pl.Series, texts: pl.Series, outcome: str, reasons: pl.Series | None) -> pl.DataFrame:
+    """Rows of one side with one outcome; what they are worth is for `_worth` to say."""
+    mine, other = ("source_row", "destination_row") if side == "source" else ("destination_row", "source_row")
+    return pl.DataFrame({mine: numbers}).with_columns(
+        pl.lit(None, pl.UInt32).alias(other),
+        key=texts.gather(numbers),
+        side=pl.lit(side),
+        outcome=pl.lit(outcome),
+        reason=pl.lit(None, pl.String) if reasons is None else reasons,
+    )
 
 
-def _single_rows(left: pl.DataFrame, right: pl.DataFrame, which: pl.Expr, outcome: str, reason: str) -> pl.DataFrame:
-    parts = []
-    for frame, side in ((left, "source"), (right, "destination")):
-        chosen = frame.filter(which)
-        parts.append(_side(chosen, side).with_columns(outcome=pl.lit(outcome), reason=chosen[reason]))
-    columns = ["key", "side", "outcome", "reason", "source_row", "destination_row"]
-    return pl.concat([part.select(columns) for part in parts])
+def _missing(alone: pl.Series, waits: pl.DataFrame, texts: pl.Series) -> pl.DataFrame:
+    waiting = pl.col("source_row").is_in(waits["source_row"].unique().implode())
+    return _single("source", alone, texts, "missing", None).with_columns(
+        outcome=pl.when(waiting).then(pl.lit("blocked")).otherwise(pl.lit("missing")),
+        reason=pl.when(waiting).then(pl.lit("parent_missing")),
+    )
 
 
-def _orphans(source: pl.DataFrame, alone: pl.DataFrame, parents: Mapping[str, pl.Series]) -> pl.DataFrame:
+def _extra(alone: pl.Series, destination: pl.DataFrame, kept_back: pl.DataFrame, texts: pl.Series) -> pl.DataFrame:
+    once_sent = share_a_key(destination[alone], kept_back)
+    reasons = pl.select(pl.when(once_sent).then(pl.lit("excluded_by_filter"))).to_series()
+    return _single("destination", alone, texts, "extra", reasons)
+
+
+def _excluded(excluded: pl.Series, texts: pl.Series) -> pl.DataFrame:
+    numbers = excluded.is_not_null().arg_true().cast(pl.UInt32)
+    return _single("source", numbers, texts, "excluded", excluded.gather(numbers))
+
+
+def _orphans(
+    source: pl.DataFrame, alone: pl.Series, texts: pl.Series, parents: Mapping[str, pl.Series]
+) -> pl.DataFrame:
     """The parents that rows without a partner lack at the destination, columns of `_WAITS`; a row may lack several."""
     found = [_WAITS.to_frame()]
     for field, present in parents.items():
-        values = alone.select("source_row", key="text", value=source[field].gather(alone["source_row"]))
+        values = pl.DataFrame({"source_row": alone, "key": texts.gather(alone), "value": source[field].gather(alone)})
         known = present.str.strip_chars().str.to_lowercase().drop_nulls().unique().implode()
         absent = pl.col("value").is_null() | ~pl.col("value").str.strip_chars().str.to_lowercase().is_in(known)
         found.append(values.filter(absent).select("source_row", "key", "value", field=pl.lit(field)).select(*_WAITS))
     return pl.concat(found)
 
 
-def _with_amounts(
-    rows: pl.DataFrame, cells: pl.DataFrame, source: pl.DataFrame, destination: pl.DataFrame, task: Task
-) -> pl.DataFrame:
-    """Add what a row is worth: all of its amount when it stands alone, the difference when it is paired."""
-    rows = rows.with_columns(amount=pl.lit(None, MONEY), currency=pl.lit(None, pl.String))
-    per_pair = cells.group_by("source_row").agg(difference=pl.col("amount").sum().cast(MONEY))
+def _worth(rows: pl.DataFrame, source: pl.DataFrame, destination: pl.DataFrame, task: Task) -> pl.DataFrame:
+    """Add the currency, and to rows that stand alone their amount: all of it."""
 
-    def worth(frame: pl.DataFrame, column: str | None, dtype: pl.DataType, number: str, name: str) -> pl.DataFrame:
-        values = frame[column] if column else pl.repeat(None, frame.height, dtype=dtype, eager=True)
-        return pl.DataFrame({number: pl.int_range(frame.height, dtype=pl.UInt32, eager=True), name: values.cast(dtype)})
+    def value(column: str | None, dtype: pl.DataType) -> pl.Expr:
+        if column is None:
+            return pl.lit(None, dtype)
+        values = [pl.lit(source[column]).gather("source_row"), pl.lit(destination[column]).gather("destination_row")]
+        return pl.coalesce(values).cast(dtype)
 
-    for frame, number, tag in ((source, "source_row", "l"), (destination, "destination_row", "r")):
-        amounts = worth(frame, task.amount, MONEY, number, f"amount_{tag}")
-        codes = worth(frame, task.currency, pl.String(), number, f"currency_{tag}")
-        rows = rows.join(amounts, on=number, how="left", maintain_order="left")
-        rows = rows.join(codes, on=number, how="left", maintain_order="left")
-    rows = rows.join(per_pair, on="source_row", how="left", maintain_order="left")
-    alone = pl.coalesce("amount_l", "amount_r")
-    return rows.with_columns(
-        amount=pl.when(pl.col("side") == "both").then(pl.col("difference")).otherwise(alone).fill_null(0),
-        currency=pl.coalesce("currency_l", "currency_r"),
-    ).drop("amount_l", "amount_r", "currency_l", "currency_r", "difference")
+    if "amount" not in rows.columns:
+        rows = rows.with_columns(amount=value(task.amount, MONEY).fill_null(0))
+    return rows.with_columns(currency=value(task.currency, pl.String())).select(_ROWS.names()).cast(_ROWS)

@@ -43,7 +43,43 @@ __all__ = [
     "TemplateError",
     "Throttled",
     "ValidationFailed",
+    "in_words",
 ]
+
+_CAUSES = {
+    "ConfigError": "the configuration is wrong",
+    "TemplateError": "a template is wrong",
+    "SchemaError": "columns do not fit",
+    "ConnectError": "a service could not be reached, or refused",
+    "SignInError": "the sign-in failed",
+    "PermissionDenied": "not permitted",
+    "NotFound": "not found",
+    "Conflict": "a row was changed meanwhile",
+    "Throttled": "the service put us off for too long",
+    "ServiceError": "the service failed",
+    "LostAnswer": "no answer came",
+    "ValidationFailed": "an expectation could not be evaluated",
+    "PlanError": "the plan cannot be used",
+    "ParameterError": "a parameter is wrong",
+    "SandboxError": "the sandbox failed",
+}
+
+
+def in_words(kind: str, message: str, where: str = "") -> str:
+    """Say why something failed: ``the service failed (ServiceError): GET accounts answered 503``.
+
+    Args:
+        kind: The name of the error's class.
+        message: The error's own words.
+        where: Put behind the cause: ``cell 5 of contacts.ipynb``.
+
+    Returns:
+        Cause, class, place and message; the message alone, with its place, for the root of our errors.
+    """
+    place = f", {where}" if where else ""
+    if kind == "P2CError":
+        return f"{where}: {message}" if where else message
+    return f"{_CAUSES.get(kind, 'an error of this program')} ({kind}){place}: {message}"
 
 
 class P2CError(Exception):

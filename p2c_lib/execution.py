@@ -15,7 +15,7 @@ from p2c_lib import folder as folders
 from p2c_lib import run as runs
 from p2c_lib.config import Profile
 from p2c_lib.datadocs import build_docs
-from p2c_lib.errors import P2CError, ParameterError
+from p2c_lib.errors import P2CError, ParameterError, in_words
 from p2c_lib.model import Task
 from p2c_lib.report import write_report
 
@@ -140,7 +140,8 @@ def execute_notebook(name: str, output: Path, parameters: dict[str, Any], timeou
             )
             return
         except papermill.PapermillExecutionError as error:
-            raise P2CError(f"{output.name}, cell {error.exec_count}: {error.ename}: {error.evalue}") from None
+            where = f"cell {error.exec_count} of {output.name}"
+            raise P2CError(in_words(error.ename, error.evalue, where)) from None
         except CellTimeoutError:
             raise P2CError(f"{output.name}: a cell ran longer than {timeout_s} s; give --timeout-s more") from None
         except (DeadKernelError, RuntimeError) as error:

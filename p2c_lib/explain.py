@@ -8,12 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Literal
 
 import polars as pl
 from babel.numbers import get_currency_precision
 
 from p2c_lib.diff import Outcomes
-from p2c_lib.model import Task
+from p2c_lib.model import FieldMap, System, Task
 from p2c_lib.pull import MONEY
 
 OUTCOME_COLUMNS = pl.Schema(
@@ -23,6 +24,7 @@ OUTCOME_COLUMNS = pl.Schema(
         "field": pl.String(),
         "outcome": pl.String(),
         "reason": pl.String(),
+        "code": pl.String(),
         "expected": pl.String(),
         "found": pl.String(),
         "amount": MONEY,
@@ -32,15 +34,40 @@ OUTCOME_COLUMNS = pl.Schema(
     }
 )
 """Columns and dtypes of ``outcomes.parquet``: one row for each key and field of a mismatched row, one row with a null
-field for every other row that is not matched. ``amount`` is what the row or the field is worth, in ``currency``."""
+field for every other row that is not matched. ``code`` is a key of `REASONS`, ``reason`` says it in words; of an
+excluded row it is the name of the condition that stopped it. ``amount`` is what the row or the field is worth, in
+``currency``."""
+
+
+REASON_COLUMNS = pl.Schema(
+    {
+        "task": pl.String(),
+        "key": pl.String(),
+        "side": pl.String(),
+        "outcome": pl.String(),
+        "code": pl.String(),
+        "severity": pl.String(),
+        "reason": pl.String(),
+        "remedy": pl.String(),
+        "fields": pl.String(),
+        "amount": MONEY,
+        "currency": pl.String(),
+    }
+)
+"""Columns and dtypes of ``reasons.parquet``: one row for each row that differs, with the one reason that comes first.
+``fields`` are all that differ, that of the reason in front; null for a row that stands alone."""
+
+Severity = Literal["error", "warning", "note"]
+"""Error: the two sides are apart. Warning: they are not in step yet, or differ in form only. Note: nothing is wrong."""
 
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a row or field came out as it did, in business words, and what to do about it."""
+    """Why a row or field came out as it did, in business words, what to do about it, and how bad it is."""
 
     says: str
     remedy: str
+    severity: Severity = "error"
 
 
 REASONS: dict[str, Reason] = {
@@ -55,7 +82,7 @@ REASONS: dict[str, Reason] = {
         "its parent is not at the destination", "send the parent first; a plan that creates it takes this row along"
     ),
     "missing": Reason("never arrived at the destination", "create it: plan and apply"),
-    "recent": Reason("not sent yet: changed at the source within the lag window", "wait for the next run"),
+    "recent": Reason("not sent yet: changed at the source within the lag window", "wait for the next run", "warning"),
     "extra": Reason(
         "only at the destination, though marked as coming from the source",
         "find out whether it was deleted at the source; deactivate or delete by hand",
@@ -65,17 +92,63 @@ REASONS: dict[str, Reason] = {
         "decide whether the old destination row stays; deactivate or delete by hand",
     ),
     "different": Reason("stale, or edited at the destination", "update the destination: plan and apply"),
-    "rounding": Reason("differs by rounding only", "update the destination, or set a tolerance on the field"),
-    "representation": Reason("same content, written differently", "update the destination, or leave it"),
+    "rounding": Reason(
+        "differs by rounding only", "update the destination, or set a tolerance on the field", "warning"
+    ),
+    "representation": Reason("same content, written differently", "update the destination, or leave it", "warning"),
     "unmapped": Reason("the value map has no entry for the source value", "extend the value map in an overlay file"),
     "lost": Reason("a line of the document never arrived", "create it: plan and apply"),
     "orphan": Reason("a line that the document does not have at the source", "delete the line by hand"),
     "renumbered": Reason(
         "the same line stands under another number", "delete it under the old one, then plan and apply"
     ),
-    "status_apart": Reason("one side has cancelled the document", "cancel it on the other side too, or reopen it"),
     "truncated": Reason("cut off at the destination", "update the destination, or declare truncate on the field"),
+    "computed": Reason(
+        "a total that the destination works out itself", "put right what it is worked out from, then recalculate"
+    ),
+    "status_apart": Reason("one side has cancelled the document", "cancel it on the other side too, or reopen it"),
+    "status_ahead": Reason(
+        "ahead of the source", "find out who set it; the source decides: plan and apply puts it back"
+    ),
+    "status_behind": Reason(
+        "behind the source", "update the destination: plan and apply; see why the last run left it", "warning"
+    ),
+    "quirk": Reason("known template quirk", "none needed: the destination has what one would expect", "note"),
 }
+
+BAD_KEYS = ("blank_key", "repeated_key", "colliding_key", "padded_key")
+"""Reasons of rows that no other row can be told to belong to."""
+
+CAUSES_FIRST = (
+    "status_apart",  # cancelled on one side: whatever else differs on the document matters no more
+    "status_ahead",  # the destination has a paper that its master does not know: nothing else on it can be trusted
+    "unmapped",  # nothing can be sent for it before a person has extended the value map
+    "recent",  # not sent yet: all that differs will come with it
+    "status_behind",  # a late run: all that differs is as old as the status
+    "different",  # has to be sent, and what follows from it comes right by that
+    "truncated",
+    "computed",  # follows from what stands above it, on this row or on the lines of the document
+    "rounding",  # of form only, and never the cause of anything else
+    "representation",
+    "quirk",  # no error at all
+)
+"""Codes of fields in the order in which they are the main reason of a row: the cause before what follows from it."""
+
+_CANCELLED = {
+    "source": Reason("cancelled at the source only", "cancel it at the destination too: plan and apply, or by hand"),
+    "destination": Reason(
+        "cancelled at the destination only",
+        "find out who cancelled it; cancel it at the source too, or reopen it at the destination",
+    ),
+}
+_RECALCULATE: dict[System, str] = {
+    "fno": "put right what it is worked out from, then run Calculate sales totals in F&O",
+    "sales": "put right what it is worked out from, then have Sales recalculate it: plan and apply",
+}
+_ITS_OWN = Reason("set by the destination itself, and not as the template has it", "change it there by hand")
+_TOTAL = {"different": "computed", "rounding": "rounding:computed"}
+_STATE = {"different": "different:own"}
+_COMES_LATER = ("missing", "lost", "different", "truncated", "computed", "status_behind")
 
 
 def explain(
@@ -86,6 +159,7 @@ def explain(
     at: datetime | None = None,
     lag: timedelta = timedelta(0),
     faults: pl.DataFrame | None = None,
+    quirks: pl.Series | None = None,
 ) -> pl.DataFrame:
     """Turn outcomes into the table of everything that is not matched, each row with a reason and a remedy.
 
@@ -96,9 +170,10 @@ def explain(
         at: When the sides were read, UTC; with ``lag`` it tells what could not have arrived yet.
         lag: How long a change may take to arrive.
         faults: What `tieout.line_faults` says of the lines that stand alone.
+        quirks: What `quirks.accounted` says of the cells: the name of the quirk that accounts for each, or null.
 
     Returns:
-        Shape (rows, 11) with the columns of `OUTCOME_COLUMNS`.
+        Shape (rows, 12) with the columns of `OUTCOME_COLUMNS`.
     """
     rows = outcomes.rows.filter(~pl.col("outcome").is_in(["matched", "mismatched"]))
     whole = rows.select(
@@ -123,12 +198,12 @@ def explain(
         "expected",
         "found",
         side=pl.lit("both"),
-        code=_progress(task),
+        code=_field_code(task, quirks),
     )
     table = pl.concat([whole.select(cells.columns), cells])
     if at is not None and lag > timedelta(0) and "modifiedon" in source.columns:
         recent = source.with_row_index("source_row").filter(pl.col("modifiedon") > at - lag)["source_row"]
-        waits = pl.col("code").is_in(["missing", "lost", "different"]) & pl.col("source_row").is_in(recent.implode())
+        waits = _public("code").is_in(_COMES_LATER) & pl.col("source_row").is_in(recent.implode())
         table = table.with_columns(code=pl.when(waits).then(pl.lit("recent")).otherwise(pl.col("code")))
     says, remedies = _words(task)
     return table.select(
@@ -137,6 +212,7 @@ def explain(
         field="field",
         outcome="outcome",
         reason=pl.col("code").replace_strict(says, default=pl.col("code"), return_dtype=pl.String),
+        code=_public("code"),
         expected="expected",
         found="found",
         amount="amount",
@@ -157,47 +233,121 @@ def _fault_of(rows: pl.DataFrame, faults: pl.DataFrame | None) -> pl.Series:
     return joined.select(pl.coalesce("fault_source_row", "fault_destination_row")).to_series()
 
 
-def _progress(task: Task) -> pl.Expr:
-    """The code of a differing field: its outcome, or how far behind or ahead a document is that goes through stages.
+def _public(column: str) -> pl.Expr:
+    """A code without what it says more exactly: ``status_behind`` of ``status_behind:647390001:647390000``."""
+    return pl.col(column).str.split(":").list.first()
 
-    Source: rules of P2C, section 11: Sales behind F&O is a late run, Sales ahead of F&O an inconsistency.
-    """
+
+def _field_code(task: Task, quirks: pl.Series | None) -> pl.Expr:
+    """The code of a differing field: its outcome, unless more is known about it."""
     code = pl.col("outcome")
     for field in task.fields:
-        if not field.progress:
-            continue
-        ranks = {value: rank for rank, value in enumerate(field.progress)}
-        expected, found = (
-            pl.col(side).replace_strict(ranks, default=None, return_dtype=pl.Int32) for side in ("expected", "found")
-        )
-        apart = pl.col("expected").is_in(list(field.apart)) | pl.col("found").is_in(list(field.apart))
-        way = (
-            pl.when(apart)
-            .then(pl.lit("status_apart"))
-            .when(expected > found)
-            .then(pl.format("status_behind:{}", "expected"))
-            .when(expected < found)
-            .then(pl.format("status_ahead:{}", "expected"))
-            .otherwise(code)
-        )
-        is_status = (pl.col("field") == field.destination) & (pl.col("outcome") == "different")
-        code = pl.when(is_status).then(way).otherwise(code)
-    return code
+        here = pl.col("field") == field.destination
+        if field.role == "computed":
+            code = pl.when(here).then(code.replace(_TOTAL if field.money else _STATE)).otherwise(code)
+        if field.progress or field.apart:
+            code = pl.when(here & (pl.col("outcome") == "different")).then(_standing(field, code)).otherwise(code)
+    if quirks is None:
+        return code
+    return pl.when(quirks.is_not_null()).then("quirk:" + quirks).otherwise(code)
+
+
+def _standing(field: FieldMap, otherwise: pl.Expr) -> pl.Expr:
+    """How far behind or ahead a document is that goes through stages, or that one side has left them.
+
+    Source: rules of P2C, section 11: Sales behind F&O is a late run, Sales ahead of F&O an inconsistency; Cancelled
+    is outside the order.
+    """
+    ranks = {value: rank for rank, value in enumerate(field.progress)}
+    expected, found = (
+        pl.col(side).replace_strict(ranks, default=None, return_dtype=pl.Int32) for side in ("expected", "found")
+    )
+    stages = [pl.col("expected"), pl.lit(":"), pl.col("found")]
+    return (
+        pl.when(pl.col("expected").is_in(list(field.apart)))
+        .then(pl.lit("status_apart:source"))
+        .when(pl.col("found").is_in(list(field.apart)))
+        .then(pl.lit("status_apart:destination"))
+        .when(expected > found)
+        .then(pl.concat_str(pl.lit("status_behind:"), *stages))
+        .when(expected < found)
+        .then(pl.concat_str(pl.lit("status_ahead:"), *stages))
+        .otherwise(otherwise)
+    )
 
 
 def _words(task: Task) -> tuple[dict[str, str], dict[str, str]]:
-    says = {code: reason.says for code, reason in REASONS.items()}
-    remedies = {code: reason.remedy for code, reason in REASONS.items()}
+    """What each code of a task says, and its remedy."""
+    told = dict(REASONS)
+    again = _RECALCULATE[task.destination.system]
+    told |= {"computed": Reason(told["computed"].says, again), "different:own": _ITS_OWN}
+    told["rounding:computed"] = Reason(told["rounding"].says, again)
+    told |= {f"status_apart:{side}": reason for side, reason in _CANCELLED.items()}
+    for _, quirk in task.quirks():
+        told[f"quirk:{quirk.name}"] = Reason(f"known template quirk: {quirk.says}", told["quirk"].remedy)
     for field in task.fields:
-        for value, paper in field.progress.items():
-            says[f"status_behind:{value}"] = f"behind: {paper} at the source has not arrived"
-            says[f"status_ahead:{value}"] = f"ahead of the source, which stands at {paper}"
-            remedies[f"status_behind:{value}"] = "update the destination: plan and apply; see why the last run left it"
-            remedies[f"status_ahead:{value}"] = "find out who set it; the source decides: plan and apply"
-    for condition in task.filter:
-        says[condition.name] = condition.says
-        remedies[condition.name] = "nothing: the template leaves it out; change the record or the filter if not"
-    return says, remedies
+        papers = list(field.progress.items())
+        for place, (later, paper) in enumerate(papers):
+            for earlier, old in papers[:place]:
+                behind = f"behind: {paper} at the source has not arrived, the destination stands at {old}"
+                ahead = f"ahead: the destination stands at {paper}, the source at {old}"
+                told[f"status_behind:{later}:{earlier}"] = Reason(behind, told["status_behind"].remedy)
+                told[f"status_ahead:{earlier}:{later}"] = Reason(ahead, told["status_ahead"].remedy)
+    for condition in (*task.filter, *task.destination.as_long_as):
+        what = "nothing: the template leaves it out; change the record or the filter if not"
+        told[condition.name] = Reason(condition.says, what)
+    return {code: reason.says for code, reason in told.items()}, {code: reason.remedy for code, reason in told.items()}
+
+
+def quirks_only(table: pl.DataFrame) -> pl.Series:
+    """The keys of the pairs that differ in nothing but known template quirks; these are no error.
+
+    Args:
+        table: Columns of `OUTCOME_COLUMNS`, of one task.
+
+    Returns:
+        String, each key once.
+    """
+    cells = table.filter(pl.col("field").is_not_null())
+    pairs = cells.group_by("key", maintain_order=True).agg(is_odd=(pl.col("code") == "quirk").all())
+    return pairs.filter("is_odd")["key"]
+
+
+def main_reasons(table: pl.DataFrame) -> pl.DataFrame:
+    """Give every row that differs the one reason that comes first.
+
+    Args:
+        table: Columns of `OUTCOME_COLUMNS`, of any number of tasks.
+
+    Returns:
+        Columns of `REASON_COLUMNS`, in the order of the table: a row for each single row, and one for each pair that
+        differs. Of a pair's fields the reason is that which comes first in `CAUSES_FIRST`, and of several such that of
+        the first field; ``amount`` is what all of its fields are worth, less those that a quirk accounts for.
+    """
+    severities = {code: reason.severity for code, reason in REASONS.items()}
+    severity = pl.when(pl.col("outcome") == "excluded").then(pl.lit("note")).otherwise(
+        pl.col("code").replace_strict(severities, default="error", return_dtype=pl.String)
+    )  # fmt: skip
+    placed = table.with_row_index("place").with_columns(severity=severity)
+    alone = placed.filter(pl.col("field").is_null()).rename({"field": "fields"})
+    ranks = {code: rank for rank, code in enumerate(CAUSES_FIRST)}
+    rank = pl.col("code").replace_strict(ranks, default=len(ranks), return_dtype=pl.Int32)
+    worth = pl.when(pl.col("code") != "quirk").then("amount")
+    first = ["side", "code", "severity", "reason", "remedy", "currency"]
+    pairs = (
+        placed.filter(pl.col("field").is_not_null())
+        .sort(rank, "place")
+        .group_by("task", "key")
+        .agg(
+            pl.col("place").min(),
+            *[pl.col(name).first() for name in first],
+            outcome=pl.lit("mismatched"),
+            fields=pl.col("field").str.join(", "),
+            amount=pl.when(worth.count() > 0).then(worth.sum()),
+        )
+    )
+    both = pl.concat([part.select("place", *REASON_COLUMNS.names()) for part in (alone, pairs)])
+    return both.sort("place").drop("place").cast(REASON_COLUMNS)
 
 
 def money_text(amount: Decimal | None, currency: str | None) -> str:

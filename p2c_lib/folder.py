@@ -1,8 +1,9 @@
 """A run's folder: its files written, put together and read again.
 
-It holds ``run.json`` (who, when, counts), ``outcomes.parquet`` (everything not matched), ``blocked.parquet`` (what
-holds rows up, each cause once), ``unmapped.parquet``, ``checks.json`` and, for each task, ``tasks/<task>/`` with the
-frames that a plan is made from.
+It holds ``run.json`` (who, when, counts), ``outcomes.parquet`` (everything not matched), ``reasons.parquet`` (the main
+reason of each row that differs), ``quirks.parquet`` (what templates are known to do oddly), ``blocked.parquet`` (what
+holds rows up, each cause once), ``ties.parquet``, ``unmapped.parquet``, ``checks.json`` and, for each task,
+``tasks/<task>/`` with the frames that a plan is made from.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ import polars as pl
 
 from p2c_lib.chains import WAIT_COLUMNS, chains
 from p2c_lib.config import Profile, home
-from p2c_lib.errors import P2CError, ParameterError
-from p2c_lib.explain import OUTCOME_COLUMNS
+from p2c_lib.errors import P2CError, ParameterError, in_words
+from p2c_lib.explain import BAD_KEYS, OUTCOME_COLUMNS, main_reasons
 from p2c_lib.model import TieOut
 from p2c_lib.pull import MONEY
+from p2c_lib.quirks import QUIRK_COLUMNS
 from p2c_lib.tieout import ACROSS_COLUMNS, across, tie_out
 
 UNMAPPED_COLUMNS = pl.Schema(
@@ -90,6 +92,8 @@ def _clear(folder: Path) -> None:
         "unmapped.parquet",
         "blocked.parquet",
         "ties.parquet",
+        "reasons.parquet",
+        "quirks.parquet",
         "checks.json",
         "report.html",
     ):
@@ -100,14 +104,14 @@ def save_failure(folder: Path, task: str, error: P2CError) -> None:
     """Record that a task did not come to its end, and why."""
     place = folder / "tasks" / task
     place.mkdir(parents=True, exist_ok=True)
-    write_json(place / "summary.json", {"task": task, "error": f"{type(error).__name__}: {error}"})
+    write_json(place / "summary.json", {"task": task, "error": in_words(type(error).__name__, str(error))})
 
 
 def finish(folder: Path, tasks: Sequence[str]) -> dict[str, Any]:
-    """Put the results of the tasks together into the six files of the run's folder; give ``run.json``."""
+    """Put the results of the tasks together into the files of the run's folder; give ``run.json``."""
     run = read_run(folder)
     outcomes, unmapped, checks, facts = [OUTCOME_COLUMNS.to_frame()], [UNMAPPED_COLUMNS.to_frame()], [], []
-    waits = [WAIT_COLUMNS.to_frame()]
+    waits, quirks = [WAIT_COLUMNS.to_frame()], [QUIRK_COLUMNS.to_frame()]
     for task in tasks:
         place = folder / "tasks" / task
         if not (place / "summary.json").exists():
@@ -118,11 +122,15 @@ def finish(folder: Path, tasks: Sequence[str]) -> dict[str, Any]:
             outcomes.append(pl.read_parquet(place / "outcomes.parquet"))
             unmapped.append(pl.read_parquet(place / "unmapped.parquet"))
             waits.append(pl.read_parquet(place / "waits.parquet"))
+            quirks.append(pl.read_parquet(place / "quirks.parquet"))
         if (place / "checks.json").exists():
             checks.extend(json.loads((place / "checks.json").read_text("utf-8")))
-    pl.concat(outcomes).write_parquet(folder / "outcomes.parquet")
+    table = pl.concat(outcomes)
+    table.write_parquet(folder / "outcomes.parquet")
+    main_reasons(table.filter(pl.col("outcome") != "excluded")).write_parquet(folder / "reasons.parquet")
+    pl.concat(quirks).write_parquet(folder / "quirks.parquet")
     pl.concat(unmapped).write_parquet(folder / "unmapped.parquet")
-    chains(pl.concat(waits), pl.concat(outcomes)).write_parquet(folder / "blocked.parquet")
+    chains(pl.concat(waits), table).write_parquet(folder / "blocked.parquet")
     write_json(folder / "checks.json", checks)
     ties = tied_out(folder, facts)
     ties.write_parquet(folder / "ties.parquet")
@@ -147,7 +155,8 @@ def tied_out(folder: Path, facts: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
         facts: The summaries of its tasks.
 
     Returns:
-        Columns of `ACROSS_COLUMNS`: both sides of each document, each against its own lines.
+        Columns of `ACROSS_COLUMNS`: both sides of each document, each against its own lines. A document with a bad key
+        is blocked, and ties out with nothing.
     """
     known = {task["task"]: task for task in facts if "error" not in task}
     tied = [ACROSS_COLUMNS.to_frame()]
@@ -157,19 +166,20 @@ def tied_out(folder: Path, facts: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
             continue
         currency = known[how.header]["currency_column"]
         ours, theirs = (
-            tie_out(_kept(folder, how.header, side), _kept(folder, name, side), how, side, currency)
+            tie_out(_kept(folder, how.header, side, BAD_KEYS), _kept(folder, name, side), how, side, currency)
             for side in ("expected", "found")
         )
         tied.append(across(ours, theirs).select(pl.lit(name).alias("task"), pl.all()).cast(ACROSS_COLUMNS))
     return pl.concat(tied)
 
 
-def _kept(folder: Path, task: str, side: str) -> pl.DataFrame:
-    """The compared rows of a side that have an outcome of their own: flowing ones, and those in scope."""
+def _kept(folder: Path, task: str, side: str, without: Sequence[str] = ()) -> pl.DataFrame:
+    """The compared rows of a side that flow or are in scope, less those with one of these reasons."""
     place = folder / "tasks" / task
     number = "source_row" if side == "expected" else "destination_row"
-    rows = pl.read_parquet(place / "rows.parquet").filter(pl.col("outcome") != "excluded")[number].drop_nulls()
-    return pl.read_parquet(place / f"{side}.parquet")[rows.sort()]
+    rows = pl.read_parquet(place / "rows.parquet").filter(pl.col("outcome") != "excluded")
+    kept = rows.filter(~pl.col("reason").is_in(without).fill_null(False))[number].drop_nulls()
+    return pl.read_parquet(place / f"{side}.parquet")[kept.sort()]
 
 
 def _documents(ties: pl.DataFrame) -> list[dict[str, Any]]:
@@ -178,14 +188,15 @@ def _documents(ties: pl.DataFrame) -> list[dict[str, Any]]:
         documents=pl.len(),
         untied_at_source=(pl.col("difference_expected").fill_null(0) != 0).sum(),
         untied_at_destination=(pl.col("difference_found").fill_null(0) != 0).sum(),
-        totals_differ=(pl.col("at_stake") != 0).sum(),
+        totals_differ=pl.col("total_expected").ne_missing(pl.col("total_found")).sum(),
     )
     return counted.to_dicts()
 
 
 def differing_rows(facts: Mapping[str, Any]) -> int:
-    """Rows of a task that keep the systems from being in step; excluded rows do not."""
-    return sum(facts.get(outcome, 0) for outcome in ("mismatched", "missing", "extra", "blocked"))
+    """Rows of a task that keep the systems from being in step; excluded rows do not, nor do known template quirks."""
+    differing = sum(facts.get(outcome, 0) for outcome in ("mismatched", "missing", "extra", "blocked"))
+    return int(differing - facts.get("quirks", 0))
 
 
 def exit_code(run: Mapping[str, Any]) -> int:

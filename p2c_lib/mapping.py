@@ -24,7 +24,7 @@ from p2c_lib.model.parts import COMBINING
 if TYPE_CHECKING:
     from p2c_lib.connect.metadata import Column, Entity
 
-__all__ = ["Expected", "destination_columns", "expected", "filter_outcome", "project", "source_columns"]
+__all__ = ["Expected", "destination_columns", "expected", "filter_outcome", "handed_over", "project", "source_columns"]
 
 UNMAPPED = pl.Schema({"row": pl.UInt32, "field": pl.String, "value": pl.String})
 _TIME = pl.Datetime("us", "UTC")
@@ -56,7 +56,7 @@ def source_columns(task: Task) -> list[str]:
     Returns:
         Each once: those of the key, of the fields, of the filter.
     """
-    fields = [name for field in task.fields for name in field.sources]
+    fields = [name for field in task.fields for name in field.reads]
     return list(dict.fromkeys([*task.key.values(), *fields, *(condition.column for condition in task.filter)]))
 
 
@@ -69,8 +69,7 @@ def destination_columns(task: Task) -> list[str]:
     Returns:
         Each once: those of the key, of the fields, of the destination's conditions.
     """
-    conditions = (*task.destination.scope, *task.destination.only)
-    return list(dict.fromkeys([*_columns(task), *(condition.column for condition in conditions)]))
+    return list(dict.fromkeys([*_columns(task), *(condition.column for condition in task.destination.conditions)]))
 
 
 def expected(source: pl.DataFrame, task: Task, destination: Entity) -> Expected:
@@ -165,6 +164,27 @@ def filter_outcome(source: pl.DataFrame, task: Task) -> pl.Series:
                 raise SchemaError(f"{where}: {condition.column} is {have}, and never equals the {wants} {value!r}")
     failed = [pl.when(~condition.expr()).then(pl.lit(condition.name)) for condition in task.filter]
     return source.select(excluded=pl.coalesce(failed)).to_series()
+
+
+def handed_over(rows: pl.DataFrame, found: pl.DataFrame, task: Task) -> pl.Series:
+    """Say which source rows the destination has become the master of.
+
+    Args:
+        rows: Mapped source rows, shape (n, ...).
+        found: Destination rows with the columns of the task's key and of its conditions.
+        task: The task.
+
+    Returns:
+        String (n): the condition of ``as_long_as`` that the destination's row no longer meets (of a line: a row of its
+        document, so that a line which the destination took out does not come again), null where the source is master.
+    """
+    keys = [task.tie_out.line_document] if task.tie_out else list(task.key)
+    normal = [pl.col(key).cast(pl.String).str.strip_chars().str.to_lowercase() for key in keys]
+    failed = [pl.when(~condition.expr()).then(pl.lit(condition.name)) for condition in task.destination.as_long_as]
+    if not failed:
+        return pl.repeat(None, rows.height, dtype=pl.String, eager=True).alias("handed_over")
+    theirs = found.select(*normal, handed_over=pl.coalesce(failed)).drop_nulls().unique(keys, keep="first")
+    return rows.select(normal).join(theirs, on=keys, how="left", maintain_order="left")["handed_over"]
 
 
 def _lost(before: pl.DataFrame, name: str, after: pl.Series, *, always: bool = False) -> pl.DataFrame:

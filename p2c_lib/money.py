@@ -17,7 +17,10 @@ from p2c_lib.pull import MONEY
 __all__ = ["Split", "document_total", "freight_tax", "join_discount", "smallest_unit", "split_discount"]
 
 PLACES = 2
-"""Decimal places that a discount for one unit is rounded to: published for every currency of the templates."""
+"""Decimal places that a discount for one unit is rounded to. Published as 2 without a word about the currency; that it
+holds for yen and dinar too is inferred. The charge takes up whatever is left, so a discount comes back either way."""
+MOST_PLACES = 6
+"""With these and the 5 places of a quantity a product is still exact in the 12 places of `MONEY`."""
 
 _FREIGHT_TAX = pl.Schema(
     {
@@ -45,14 +48,23 @@ def split_discount(discount: pl.Expr, quantity: pl.Expr, places: int = PLACES) -
     Args:
         discount: Of the whole line, D; `MONEY`, in the document's currency, at most 6 decimal places.
         quantity: Of the line, q; a decimal of at most 5 places, negative for a return.
-        places: Decimal places of the discount for one unit: those of the currency, at most 6.
+        places: Decimal places of the discount for one unit, 0 to 6; another number than the published 2 for a site
+            whose F&O rounds it by the currency.
 
     Returns:
         ``per_unit`` u = D / q, rounded half away from zero, and ``charge`` c = u q - D; so D = u q - c, always.
-        On a line of no quantity there is nothing to spread over: u = 0, c = -D.
+        On a line of no quantity there is nothing to spread over: u = 0, c = -D (inferred). Null where D or q is.
+        What does not fit 26 digits before the point is refused by Polars (ComputeError), never cut.
 
-    The quotient is rounded from its exact value: 12 places of it would not do where it lies next to a half.
+    Raises:
+        ValueError: ``places`` is out of range.
+
+    Source: the pages of the quote and order templates, 10.00 over 3 is 3.33 and -0.01; halves away from zero and
+    other signs are inferred. The quotient is rounded from its exact value: 12 places of it would not do where it lies
+    next to a half.
     """
+    if not 0 <= places <= MOST_PLACES:
+        raise ValueError(f"places={places}: a discount for one unit has 0 to {MOST_PLACES} decimal places")
     amount, count = discount.cast(MONEY), quantity.cast(MONEY)
     is_none = count == 0
     divisor = pl.when(is_none).then(pl.lit(1, MONEY)).otherwise(count).cast(MONEY)

@@ -1,87 +1,37 @@
-"""The calls that notebooks make, one a step; each gives something to look at, live and headless alike.
-
-A notebook never writes to an ``ipywidgets.Output``: that hangs headless runs now and then. Progress is a plain
-display that is updated; tables and charts are HTML and images, so an executed copy shows them anywhere.
-"""
+"""The calls that notebooks make about a task, one a step; each gives something to look at, live and headless alike."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import time
-from collections.abc import Mapping
-from datetime import timedelta
-from html import escape
+import functools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import polars as pl
-from IPython.display import HTML, DisplayHandle, Markdown, display
+from IPython.display import HTML, Markdown
 
 from p2c_lib import apply as applying
-from p2c_lib import charts, report, write
+from p2c_lib import charts, panels, report, write
 from p2c_lib import folder as folders
+from p2c_lib import funnel as funnels
 from p2c_lib import preflight as preflights
 from p2c_lib import run as runs
+from p2c_lib.chains import chains
 from p2c_lib.config import FnoEndpoint, Profile, load_profile
 from p2c_lib.connect import Client
 from p2c_lib.diff import ROW_OUTCOMES
 from p2c_lib.errors import ParameterError
-from p2c_lib.explain import money_text
-from p2c_lib.model import Task, Template, all_tasks, describe, find_task, load_templates
+from p2c_lib.model import Task, Template, TieOut, all_tasks, describe, find_task, load_templates
+from p2c_lib.pull import pull
+from p2c_lib.show import Progress, figure, table, words
 
-DOCUMENTS_SHOWN = 20
 MODES = ("plan", "apply")
 LARGEST = 1_000_000
-
-
-def table(frame: pl.DataFrame, note: str = "", longest: int = report.TEXT_SHOWN) -> HTML:
-    """A frame as the report shows it, with ``note`` below it; a text over ``longest`` characters is cut."""
-    below = f"<p style='color:#5d6b78'>{escape(note)}</p>" if note else ""
-    return HTML(report.html_table(frame, longest) + below)
-
-
-def figure(chart: Any) -> str:
-    """A chart as an image with all of it inside: JupyterLab strips SVG from the HTML of a notebook that it did not run
-    itself, an executed copy for example, but not images."""
-    drawn = charts.mimebundle(chart)
-    data = base64.b64encode(drawn["image/svg+xml"].encode()).decode()
-    return f'<img alt="{escape(drawn["text/plain"])}" src="data:image/svg+xml;base64,{data}" style="max-width:100%">'
-
-
-class Progress:
-    """A line that says how many rows have come; used as ``with Progress() as progress``."""
-
-    def __init__(self) -> None:
-        self._handle: DisplayHandle | None = None
-        self._rows: dict[str, int] = {}
-        self._shown = 0.0
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __call__(self, label: str, rows: int) -> None:
-        """Take note of ``rows`` read of ``label``; shown at most five times a second."""
-        self._rows[label] = rows
-        if time.monotonic() - self._shown >= 0.2:
-            self._show("reading")
-
-    def _show(self, word: str) -> None:
-        text = HTML(
-            f"<code>{word} " + escape(" · ".join(f"{k}: {v:,} rows" for k, v in self._rows.items())) + "</code>"
-        )
-        self._shown = time.monotonic()
-        if self._handle is None:
-            self._handle = display(text, display_id=True)
-        else:
-            self._handle.update(text)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._rows:
-            self._show("stopped at" if error else "read")
+_NO_DOCUMENTS = Markdown("The rows of this task are no documents.")
+_IN_OVERVIEW = Markdown("This task is part of a larger run, whose overview shows it over all tasks.")
 
 
 def check_parameters(given: Mapping[str, Any], kinds: Mapping[str, type[str] | type[int]]) -> None:
@@ -121,6 +71,7 @@ class Session:
         self._clients: dict[str, Client] | None = None
         self._sides: runs.Sides | None = None
         self._compared: runs.Compared | None = None
+        self._told: pl.DataFrame | None = None
 
     @property
     def clients(self) -> dict[str, Client]:
@@ -165,7 +116,7 @@ class Session:
         failed = report.failed_checks(checks)
         total = sum(len(suite["checks"]) for suite in checks)
         if failed.is_empty():
-            return HTML(f"<p>All {total} expectations were met.</p>")
+            return HTML(words(f"All {total} expectations were met."))
         return table(failed, f"{failed.height} of {total} expectations were not met")
 
     def outcomes(self) -> HTML:
@@ -185,7 +136,7 @@ class Session:
         """Which fields differ most."""
         frame = report.field_counts(self.compared.table)
         if frame.is_empty():
-            return HTML("<p>No field differs.</p>")
+            return HTML(words("No field differs."))
         top = frame.head(self.sample)
         return HTML(figure(charts.field_bars(top)) + table(top.drop("task")).data)
 
@@ -193,7 +144,7 @@ class Session:
         """Some differing fields with both sides, and some rows that stand alone; all are in the run's folder."""
         cells, alone = report.samples(self.compared.table, self.task.name, self.sample)
         shown = "".join(table(frame).data for frame in (cells, alone) if frame.height)
-        return HTML(shown or "<p>Nothing to show: every row that flows is matched.</p>")
+        return HTML(shown or words("Nothing to show: every row that flows is matched."))
 
     def unmapped(self) -> HTML:
         """Source values that no value map knows, with the rows and the money behind them."""
@@ -206,21 +157,107 @@ class Session:
         frame = runs.routes(self.sides.source, self.task, load_templates(self.profile.overlays))
         return HTML(figure(charts.routing(frame)) + table(frame.with_columns(pl.col("reason").fill_null(""))).data)
 
+    def money(self) -> HTML:
+        """What is at stake, by reason and currency."""
+        return HTML(panels.amounts(self.compared.table))
+
+    def blocked(self) -> HTML:
+        """What holds blocked rows up, back to the first cause; in a larger run the overview goes through all tasks."""
+        names = [task.name for task in self._read]
+        found = [pl.read_parquet(self.folder / "tasks" / name / "waits.parquet") for name in names]
+        tables = [pl.read_parquet(self.folder / "tasks" / name / "outcomes.parquet") for name in names]
+        return HTML(panels.held_up(chains(pl.concat(found), pl.concat(tables))))
+
+    def funnel(self) -> HTML | Markdown:
+        """The way from quote to cash: documents and money of each side by the stage that they have reached."""
+        shown = self._documents
+        if shown.is_empty():
+            return _IN_OVERVIEW
+        return HTML(panels.quote_to_cash(shown, self._templates))
+
+    def lifecycle(self) -> HTML | Markdown:
+        """The documents by status on both sides: in step, behind, ahead, cancelled apart; and how old they are."""
+        kinds = {place.kind for place in funnels.places_of([task.name for task in self._read])}
+        mine = self._documents.filter(pl.col("kind").is_in(list(kinds)))
+        if mine.is_empty():
+            return _IN_OVERVIEW
+        return HTML(panels.lifecycles(mine, self._templates, datetime.now(UTC)))
+
     def documents(self) -> HTML | Markdown:
         """Tie out documents: the lines of each against its header, on each side and across; worst first."""
-        siblings = [task for task in self.template.tasks if task.tie_out or _heads(task, self.template)]
-        if self.task not in siblings:
-            return Markdown("The rows of this task are no documents.")
+        if self._family is None:
+            return _NO_DOCUMENTS
         if not self.alone:
-            return Markdown("The overview of this run ties out its documents.")
-        metadata = {system: client.metadata() for system, client in self.clients.items()}
-        facts = [runs.summary(self.task, self.sides, self.compared)]
-        for task in siblings:
-            if task != self.task:
+            return _IN_OVERVIEW
+        facts = [json.loads((self.folder / "tasks" / task.name / "summary.json").read_text("utf-8"))
+                 for task in self._read]  # fmt: skip
+        return HTML(panels.ties(folders.tied_out(self.folder, facts), self.sample))
+
+    def drill(self, document: str = "") -> HTML | Markdown:
+        """Look into one document: header and lines field by field, with source value, rule, expected and found.
+
+        In a larger run this shows the rows of this task alone; the overview shows header and lines together.
+
+        Args:
+            document: Its number; "" takes the one in which most fields differ.
+
+        Raises:
+            ParameterError: It is no text, or no document has that number.
+        """
+        check_parameters({"document": document}, {"document": str})
+        if self._family is None:
+            return _NO_DOCUMENTS
+        *_, how = self._family
+        more = "" if self.alone else words("The overview of this run shows header and lines together.")
+        return HTML(panels.document(self.folder, self._read, how, document) + more)
+
+    @functools.cached_property
+    def _templates(self) -> dict[str, Template]:
+        return load_templates(self.profile.overlays)
+
+    @property
+    def _family(self) -> tuple[Task, Task, TieOut] | None:
+        return panels.family(self.task, self._templates)
+
+    @property
+    def _read(self) -> list[Task]:
+        """The tasks whose frames are in the folder: this one, and on its own also the other half of its documents."""
+        _ = self.compared
+        if self._family is None or not self.alone:
+            return [self.task]
+        header, lines, _ = self._family
+        for task in (header, lines):
+            if not (self.folder / "tasks" / task.name / "summary.json").exists():
+                metadata = {system: client.metadata() for system, client in self.clients.items()}
                 with Progress() as progress:
                     sides = runs.read_sides(task, self.clients, progress)
-                facts.append(runs.save(self.folder, task, sides, runs.compare_sides(task, sides, metadata)))
-        return documents_table(folders.tied_out(self.folder, facts), self.sample)
+                runs.save(self.folder, task, sides, runs.compare_sides(task, sides, metadata, lag=self._lag))
+        return [header, lines]
+
+    @property
+    def _documents(self) -> pl.DataFrame:
+        """Documents of all kinds when the notebook is on its own, else those that this task has read."""
+        if self._told is None:
+            names = [task.name for task in self._read]
+            told = panels.told(self.folder, names, self._templates)
+            if self.alone:
+                known = {(place.kind, place.system) for place in funnels.places_of(names)}
+                places = funnels.places_of([task.name for task in all_tasks(self._templates)])
+                rest = [place for place in places if (place.kind, place.system) not in known]
+                told = pl.concat([told, *self._pulled(rest)])
+            self._told = told
+        return self._told
+
+    def _pulled(self, places: Sequence[funnels.Place]) -> Iterator[pl.DataFrame]:
+        """The few columns of other documents that say how far they have come."""
+        with Progress() as progress:
+            for place in places:
+                task = find_task(place.task, self._templates)
+                side = task.source if place.side == "source" else task.destination
+                label, wanted = f"{side.system} {side.entity}", [*place.columns, *funnels.conditions(place, task)]
+                told = functools.partial(progress, label)
+                frame = pull(self.clients[side.system], side.entity, list(dict.fromkeys(wanted)), progress=told)
+                yield funnels.documents(place, frame, self._templates)
 
     def plan(self) -> HTML | Markdown:
         """Say what a write would send; saved in the run's folder when the notebook runs on its own."""
@@ -252,8 +289,8 @@ class Session:
         counts = ", ".join(f"{facts[name]:,} {name}" for name in ROW_OUTCOMES if facts[name])
         return Markdown(f"**{head}.** {facts['source_rows']:,} source rows: {counts}.\n\nFiles: `{self.folder}`")
 
-    def _or_none(self, frame: pl.DataFrame, words: str) -> HTML:
-        return table(frame) if frame.height else HTML(f"<p>{escape(words)}</p>")
+    def _or_none(self, frame: pl.DataFrame, text: str) -> HTML:
+        return table(frame) if frame.height else HTML(words(text))
 
 
 def start(
@@ -310,80 +347,6 @@ def profile_for(profile: str, company: str) -> Profile:
     except ValueError:
         raise ParameterError(f"company='{company}' cannot be one; it has 1 to 4 letters, digits or _: usmf") from None
     return chosen.model_copy(update={"fno": fno})
-
-
-def _heads(task: Task, template: Template) -> bool:
-    return any(other.tie_out and other.tie_out.header == task.name for other in template.tasks)
-
-
-def documents_table(ties: pl.DataFrame, sample: int) -> HTML:
-    """The documents that do not tie out, worst first, with what of them is at stake."""
-    off = ties.filter(
-        pl.any_horizontal(
-            pl.col(name).fill_null(0) != 0 for name in ("difference_expected", "difference_found", "at_stake")
-        )
-    )
-    if off.is_empty():
-        return HTML(f"<p>All {ties.height:,} documents tie out, on each side and across.</p>")
-    worst = off.sort("at_stake", "document", descending=[True, False]).head(sample)
-    amounts = [name for name, dtype in worst.schema.items() if dtype.is_decimal()]
-    shown = [row | {name: money_text(row[name], row["currency"]) for name in amounts} for row in worst.to_dicts()]
-    return table(
-        pl.DataFrame(shown).drop("currency"),
-        f"{off.height:,} of {ties.height:,} documents do not tie out; difference_ is the header less its own lines, "
-        "charges, tax and discount",
-    )
-
-
-class Overview:
-    """A whole run looked at: every task side by side."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.run = folders.read_run(folder)
-        self._table = pl.read_parquet(folder / "outcomes.parquet")
-
-    def outcomes(self) -> HTML:
-        """What became of every row of every task."""
-        frame = report.outcome_table(self.run)
-        return HTML(figure(charts.outcome_bars(frame)) + table(frame).data)
-
-    def money(self) -> HTML:
-        """What is at stake, by task and currency."""
-        frame = report.at_stake(self.run)
-        if frame.is_empty():
-            return HTML("<p>No amount is at stake.</p>")
-        return HTML(figure(charts.amount_by_currency(frame)) + table(report.with_money(frame)).data)
-
-    def documents(self) -> HTML:
-        """Documents whose lines and header do not tie out, on a side or across; worst first."""
-        return documents_table(pl.read_parquet(self.folder / "ties.parquet"), DOCUMENTS_SHOWN)
-
-    def reasons(self) -> HTML:
-        """Why rows and fields differ, over all tasks."""
-        frame = report.reasons(self._table)
-        return table(frame) if frame.height else HTML("<p>Nothing differs and nothing was left out.</p>")
-
-    def finish(self) -> Markdown:
-        """The verdict and where the files are."""
-        path = report.write_report(self.folder)
-        return Markdown(f"**{report.verdict(self.run)}.**\n\nReport: `{path}`")
-
-
-def overview(*, run: str = "", profile: str = "", company: str = "") -> Overview:
-    """Look at a run's folder, or, with none given, run every task now.
-
-    Raises:
-        ParameterError: A value is of another type, or the folder holds no run.
-    """
-    given = {"run": run, "profile": profile, "company": company}
-    check_parameters(given, dict.fromkeys(given, str))
-    if run:
-        return Overview(Path(run))
-    chosen = profile_for(profile, company)
-    tasks = all_tasks(load_templates(chosen.overlays))
-    with Progress() as progress:
-        return Overview(runs.execute(chosen, tasks, None, given, progress=progress))
 
 
 def preflight(*, profile: str = "", company: str = "") -> HTML:

@@ -6,6 +6,7 @@ import importlib
 import json
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,18 +16,23 @@ import jinja2
 import polars as pl
 from markupsafe import Markup
 
-from p2c_lib import charts
+from p2c_lib import charts, tieout
 from p2c_lib.diff import ROW_OUTCOMES
 from p2c_lib.errors import ParameterError
-from p2c_lib.explain import money_text
+from p2c_lib.explain import Severity, main_reasons, money_text
 from p2c_lib.folder import differing_rows, read_run
 
 SAMPLES_AN_OUTCOME = 5
 TOP_FIELDS = 25
 TOP_UNMAPPED = 50
+TOP_CHAINS = 25
+TOP_DOCUMENTS = 25
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 KEYS_SHOWN = 5
 TEXT_SHOWN = 200
+LONG_TEXT = 2_000
 LONGEST_WORD = 40
+DOCUMENT_AMOUNTS = ("at_stake", "source_total", "found_total", "off_at_source", "off_at_destination")
 
 
 def _import_jsonschema() -> None:
@@ -60,18 +66,19 @@ class _Cell:
     cut: int = 0
 
 
-def html_table(frame: pl.DataFrame, longest: int = TEXT_SHOWN) -> str:
+def html_table(frame: pl.DataFrame, longest: int = TEXT_SHOWN, right: Sequence[str] = ("amount",)) -> str:
     """A frame as a table, the same in the report and in notebooks; everything in it is escaped.
 
     Args:
-        frame: What to show, all of it. Numbers and a column ``amount`` stand to the right; null is shown as *empty*,
-            blanks around a text as a mark.
+        frame: What to show, all of it. Numbers stand to the right; null is shown as *empty*, blanks around a text as a
+            mark.
         longest: A longer text is cut, and its number of characters said.
+        right: Texts that stand to the right too: amounts.
 
     Returns:
         A ``<div>`` that scrolls sideways when it must.
     """
-    is_right = [dtype.is_numeric() or name == "amount" for name, dtype in frame.schema.items()]
+    is_right = [dtype.is_numeric() or name in right for name, dtype in frame.schema.items()]
     columns = list(zip([name.replace("_", " ") for name in frame.columns], is_right, strict=True))
     rows = [[_cell(*one, longest) for one in zip(row, is_right, strict=True)] for row in frame.iter_rows()]
     return _environment().get_template("table.html.j2").render(columns=columns, rows=rows)
@@ -93,10 +100,21 @@ def _cell(value: Any, is_right: bool, longest: int) -> _Cell:
     return _Cell(tuple(pieces), style + ("pre" if is_word else "pre-wrap"), False, before, after, cut)
 
 
-def with_money(frame: pl.DataFrame) -> pl.DataFrame:
-    """Columns ``amount`` and ``currency`` made one text, ``403,760.01 EUR``; for the few rows that people look at."""
-    texts = [money_text(*one) for one in frame.select("amount", "currency").iter_rows()]
-    return frame.with_columns(amount=pl.Series(texts, dtype=pl.String)).drop("currency")
+def with_money(frame: pl.DataFrame, *columns: str) -> pl.DataFrame:
+    """Amounts and their ``currency`` made one text, ``403,760.01 EUR``; for the few rows that people look at.
+
+    Args:
+        frame: With a column ``currency``.
+        columns: The amounts; default ``amount``.
+
+    Returns:
+        The frame without ``currency``.
+    """
+    texts = {
+        name: pl.Series([money_text(*one) for one in frame.select(name, "currency").iter_rows()], dtype=pl.String)
+        for name in columns or ("amount",)
+    }
+    return frame.with_columns(**texts).drop("currency")
 
 
 def outcome_table(run: dict[str, Any]) -> pl.DataFrame:
@@ -136,13 +154,106 @@ def verdict(run: dict[str, Any]) -> str:
 
 
 def reasons(table: pl.DataFrame) -> pl.DataFrame:
-    """Outcomes by reason: task, outcome, reason, remedy, count (rows or fields), amount (text, a line a currency).
+    """Rows by their main reason: task, severity, outcome, reason, remedy, count (rows), amount (a line a currency).
 
-    Tasks stand in the order of the table, each with its most frequent reason first.
+    Args:
+        table: Columns of `OUTCOME_COLUMNS`.
+
+    Returns:
+        Tasks in the order of the table, each with its errors first, then its most frequent reason.
     """
-    counted = _summed(table, ["task", "outcome", "reason", "remedy"], "count").with_row_index("place")
-    first = pl.col("place").min().over("task")
-    return counted.sort(first, "count", descending=[False, True], maintain_order=True).drop("place")
+    return by_reason(main_reasons(table))
+
+
+def by_reason(main: pl.DataFrame) -> pl.DataFrame:
+    """What `reasons` gives, of main reasons that are there already (`REASON_COLUMNS`)."""
+    counted = _summed(main, ["task", "severity", "outcome", "reason", "remedy"], "count").with_row_index("place")
+    task, severity = pl.col("place").min().over("task"), pl.col("severity").cast(pl.Enum(SEVERITIES))
+    return counted.sort(task, severity, "count", descending=[False, False, True], maintain_order=True).drop("place")
+
+
+def over_tasks(reasons: pl.DataFrame) -> pl.DataFrame:
+    """What `by_reason` gives, each reason once: severity, reason, remedy, where (rows by task), rows."""
+    by = ["severity", "reason", "remedy"]
+    tasks = reasons.group_by(*by, "task", maintain_order=True).agg(pl.col("count").sum())
+    where = pl.format("{}\u00a0{}", "task", "count").str.join(", ")
+    counted = tasks.group_by(by, maintain_order=True).agg(where=where, rows=pl.col("count").sum())
+    severity = pl.col("severity").cast(pl.Enum(SEVERITIES))
+    return counted.sort(severity, "rows", descending=[False, True], maintain_order=True)
+
+
+def quirk_table(quirks: pl.DataFrame) -> pl.DataFrame:
+    """Known quirks of templates that touch rows, as people read them.
+
+    Args:
+        quirks: Columns of `QUIRK_COLUMNS`.
+
+    Returns:
+        Columns task, fields, known_quirk, rows_touched, destination_differs.
+    """
+    touching = quirks.filter(pl.col("rows") > 0)
+    return touching.select("task", "fields", known_quirk="says", rows_touched="rows", destination_differs="differing")
+
+
+def causes(chains: pl.DataFrame) -> pl.DataFrame:
+    """What holds rows up, each cause once, that with the most rows first.
+
+    Args:
+        chains: Columns of `CHAIN_COLUMNS`.
+
+    Returns:
+        Columns cause, rows, holds_up: a line for each way through the tasks, with the rows of the last of them and
+        what those are worth.
+    """
+    ways = chains.group_by("cause", "chain", maintain_order=True).agg(
+        pl.col("rows").sum(), amounts=pl.struct("amount", "currency")
+    )
+    worth = [", ".join(money_text(**one) for one in amounts if one["amount"]) for amounts in ways["amounts"].to_list()]
+    way = pl.col("chain").str.splitn(" > ", 2).struct.field("field_1")  # its first step is the cause's own
+    said = [pl.format("{}: {}", way, "rows"), pl.when(pl.col("worth") != "").then("worth")]
+    told = ways.with_columns(worth=pl.Series(worth, dtype=pl.String)).with_columns(
+        holds_up=pl.concat_str(said, separator=", ", ignore_nulls=True)
+    )
+    held = told.group_by("cause", maintain_order=True).agg(pl.col("rows").sum(), pl.col("holds_up").str.join("\n"))
+    return held.sort("rows", "cause", descending=[True, False])
+
+
+def tie_table(ties: pl.DataFrame) -> pl.DataFrame:
+    """Whether documents tie out, by task and currency: `tieout.verdicts` with ``at_stake`` as text."""
+    told = tieout.verdicts(ties)
+    return with_money(told, "at_stake").insert_column(1, told["currency"])
+
+
+def document_table(ties: pl.DataFrame, most: int = TOP_DOCUMENTS) -> pl.DataFrame:
+    """The documents that do not tie out, worst first, as people read them.
+
+    Args:
+        ties: Columns of `ACROSS_COLUMNS`.
+        most: How many to show.
+
+    Returns:
+        Columns task, document, what_is_wrong, the amounts of `DOCUMENT_AMOUNTS` (text), lines (source and found). What
+        a side is off by within itself is blank where it is nothing.
+    """
+    amounts = ("total_expected", "total_found", "difference_expected", "difference_found", "at_stake")
+    off = [pl.when(pl.col(name) != 0).then(name) for name in ("difference_expected", "difference_found")]
+    worst = tieout.untied(ties).head(most).with_columns(off)
+    count = [pl.col(name).cast(pl.String).fill_null("–") for name in ("lines_expected", "lines_found")]
+    return (
+        with_money(worst, *amounts)
+        .select(
+            "task",
+            "document",
+            "at_stake",
+            what_is_wrong="says",
+            source_total="total_expected",
+            found_total="total_found",
+            lines=pl.concat_str(count, separator=" / "),
+            off_at_source="difference_expected",
+            off_at_destination="difference_found",
+        )
+        .select("task", "document", "what_is_wrong", pl.exclude("task", "document", "what_is_wrong"))
+    )
 
 
 def field_counts(table: pl.DataFrame) -> pl.DataFrame:
@@ -201,12 +312,18 @@ def write_report(folder: Path) -> Path:
     """Write ``report.html`` into a run's folder from what the run left there; nothing is pulled again.
 
     Raises:
-        ParameterError: The folder holds no run, or one that did not come to its end.
+        ParameterError: The folder holds no run, or one that did not come to its end or is an older version's.
     """
     run = read_run(folder)
-    if not (folder / "checks.json").exists():
-        raise ParameterError(f"{folder}: this run did not come to its end; run again")
+    if not all((folder / name).exists() for name in ("checks.json", "reasons.parquet", "quirks.parquet")):
+        raise ParameterError(f"{folder}: this run did not come to its end; run again, also if an older version made it")
     table = pl.read_parquet(folder / "outcomes.parquet")
+    main, quirks, chains, ties = (
+        pl.read_parquet(folder / f"{name}.parquet") for name in ("reasons", "quirks", "blocked", "ties")
+    )
+    held, untied, odd = causes(chains), tieout.untied(ties).height, quirk_table(quirks)
+    why = by_reason(main.filter(pl.col("code") != "quirk"))
+    left_out = by_reason(main_reasons(table.filter(pl.col("outcome") == "excluded")))
     unmapped = pl.read_parquet(folder / "unmapped.parquet")
     checks = json.loads((folder / "checks.json").read_text("utf-8"))
     fields = field_counts(table).head(TOP_FIELDS)
@@ -225,7 +342,15 @@ def write_report(folder: Path) -> Path:
         stakes=dict(stakes.iter_rows()),
         outcome_chart=Markup(charts.static_html(charts.outcome_bars(done))) if done.height else "",
         field_chart=Markup(charts.static_html(charts.field_bars(fields))) if fields.height else "",
-        reasons=Markup(html_table(reasons(table))) if table.height else "",
+        reasons=Markup(html_table(over_tasks(why), longest=LONG_TEXT)) if why.height else "",
+        tasks=_by_task(why),
+        left_out=Markup(html_table(left_out.select("task", "reason", rows="count"))) if left_out.height else "",
+        quirks=Markup(html_table(odd)) if odd.height else "",
+        chains=Markup(html_table(held.head(TOP_CHAINS), longest=LONG_TEXT)) if held.height else "",
+        chains_left=max(held.height - TOP_CHAINS, 0),
+        ties=Markup(html_table(tie_table(ties), right=("at_stake",))) if ties.height else "",
+        documents=Markup(html_table(document_table(ties), right=DOCUMENT_AMOUNTS)) if untied else "",
+        documents_left=max(untied - TOP_DOCUMENTS, 0),
         fields=Markup(html_table(fields)) if fields.height else "",
         samples=[
             {"task": task, "cells": Markup(html_table(cells)) if cells.height else "",
@@ -244,6 +369,18 @@ def write_report(folder: Path) -> Path:
     path = folder / "report.html"
     path.write_text(page, "utf-8")
     return path
+
+
+def _by_task(reasons: pl.DataFrame) -> list[dict[str, Any]]:
+    """What `by_reason` gives, a table for each task, with its rows counted and added up."""
+    return [
+        {
+            "task": mine["task"][0],
+            "rows": mine["count"].sum(),
+            "table": Markup(html_table(mine.select("severity", "outcome", "reason", "remedy", "amount", rows="count"))),
+        }
+        for mine in reasons.partition_by("task", maintain_order=True)
+    ]
 
 
 @cache

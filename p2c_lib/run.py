@@ -14,14 +14,14 @@ from typing import Any
 
 import polars as pl
 
-from p2c_lib import mapping
+from p2c_lib import mapping, quirks
 from p2c_lib.cells import as_text
 from p2c_lib.chains import waits
 from p2c_lib.config import Profile
 from p2c_lib.connect import Client, Metadata, connect, literal
 from p2c_lib.diff import FIELD_OUTCOMES, ROW_OUTCOMES, Outcomes, compare
 from p2c_lib.errors import ConfigError, NotFound, P2CError, PermissionDenied, SchemaError
-from p2c_lib.explain import explain
+from p2c_lib.explain import explain, quirks_only
 from p2c_lib.folder import UNMAPPED_COLUMNS, create, finish, save_failure, write_json
 from p2c_lib.model import Task, Template, check_against, with_lengths
 from p2c_lib.pull import MONEY, pull
@@ -53,13 +53,14 @@ class Sides:
 
 @dataclass(frozen=True)
 class Compared:
-    """A task's comparison: mapped frames, outcomes, and the explained table (`OUTCOME_COLUMNS`)."""
+    """A task's comparison: mapped frames, outcomes, the explained table (`OUTCOME_COLUMNS`), quirks counted."""
 
     expected: pl.DataFrame
     found: pl.DataFrame
     unmapped: pl.DataFrame
     outcomes: Outcomes
     table: pl.DataFrame
+    quirks: pl.DataFrame
     seconds: float
 
 
@@ -176,6 +177,7 @@ def compare_sides(
     mapped = mapping.expected(sides.source, task, entity)
     found = mapping.project(sides.found, task, entity)
     excluded = mapping.filter_outcome(sides.source, task)
+    excluded = excluded.zip_with(excluded.is_not_null(), mapping.handed_over(mapped.rows, sides.found, task))
     outcomes = compare(
         mapped.rows,
         found,
@@ -186,13 +188,17 @@ def compare_sides(
         parents=sides.parents,
     )
     faults = line_faults(outcomes.rows, mapped.rows, found, task.tie_out) if task.tie_out else None
-    table = explain(outcomes, task, sides.source, at=sides.read_at, lag=lag, faults=faults)
+    odd = quirks.touched(sides.source, mapped.rows, task, entity)
+    accounted = quirks.accounted(outcomes.cells, odd)
+    table = explain(outcomes, task, sides.source, at=sides.read_at, lag=lag, faults=faults, quirks=accounted)
     unmapped = _unmapped(task, mapped, excluded)
-    return Compared(mapped.rows, found, unmapped, outcomes, table, time.perf_counter() - clock)
+    flowing = excluded.is_null().arg_true().cast(pl.UInt32)
+    counted = quirks.counted(task, odd, outcomes.cells, accounted, flowing)
+    return Compared(mapped.rows, found, unmapped, outcomes, table, counted, time.perf_counter() - clock)
 
 
 def _in_scope(found: pl.DataFrame, task: Task) -> pl.Series:
-    conditions = [condition.expr() for condition in task.destination.scope]
+    conditions = [condition.expr() for condition in (*task.destination.scope, *task.destination.as_long_as)]
     if not conditions:
         return pl.repeat(True, found.height, eager=True)
     return found.select(pl.all_horizontal(conditions).alias("in_scope"))["in_scope"]
@@ -220,7 +226,9 @@ def summary(task: Task, sides: Sides, compared: Compared) -> dict[str, Any]:
     """The task's line in ``run.json``: counts of rows by outcome, of fields by outcome, money at stake, seconds."""
     outcomes = compared.outcomes
     fields = dict(outcomes.cells["outcome"].value_counts().iter_rows())
+    odd = quirks_only(compared.table)
     differing = outcomes.rows.filter(pl.col("outcome").is_in(["mismatched", "missing", "extra", "blocked"]))
+    differing = differing.filter((pl.col("side") != "both") | ~pl.col("key").is_in(odd.implode()))
     money = differing.group_by("currency").agg(pl.col("amount").sum()).filter(pl.col("amount") != 0).sort("currency")
     return {
         "task": task.name,
@@ -231,6 +239,7 @@ def summary(task: Task, sides: Sides, compared: Compared) -> dict[str, Any]:
         "destination_rows": outcomes.destination_rows,
         **{outcome: outcomes.count(outcome) for outcome in ROW_OUTCOMES},
         "out_of_scope": outcomes.out_of_scope,
+        "quirks": odd.len(),
         "fields": {outcome: fields.get(outcome, 0) for outcome in FIELD_OUTCOMES},
         "unmapped_values": compared.unmapped.height,
         "currency_column": task.currency,
@@ -255,6 +264,7 @@ def save(folder: Path, task: Task, sides: Sides, compared: Compared) -> dict[str
         "waits": waits(compared.outcomes, task),
         "outcomes": compared.table,
         "unmapped": compared.unmapped,
+        "quirks": compared.quirks,
     }
     for name, frame in frames.items():
         frame.write_parquet(place / f"{name}.parquet")

@@ -1,4 +1,4 @@
-"""The command line of the sandbox: start, stop, status, reset."""
+"""The command line of the sandbox: start, stop, status, advance, reset."""
 
 from __future__ import annotations
 
@@ -93,6 +93,22 @@ def sandbox_status(folder: SandboxDir = None, as_json: AsJson = False) -> None:
         for name, value in facts.items():
             out_console.print(f"{name}: {escape(str(value))}", highlight=False)
     raise typer.Exit(0 if facts["running"] else 1)
+
+
+@sandbox_app.command("advance")
+def sandbox_advance(
+    days: Annotated[int, typer.Option(min=1, help="Business days to live through.")] = 1,
+    folder: SandboxDir = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same days; default: that of the data.")] = None,
+) -> None:
+    """Live through business days at both services, our own tasks copying each night; exit code 1 if rows differ."""
+    from p2c_lib.advance import advance
+
+    in_step = True
+    for day in advance(folder or sandbox_dir(), days, seed):
+        out_console.print(str(day), highlight=False, markup=False)
+        in_step = in_step and not day.differing
+    raise typer.Exit(0 if in_step else 1)
 
 
 @sandbox_app.command("reset")

@@ -46,6 +46,29 @@ ACROSS_COLUMNS = pl.Schema(
 )
 """Columns and dtypes of ``ties.parquet``: `across` with the line task in front."""
 
+VERDICT_COLUMNS = pl.Schema(
+    {
+        "task": pl.String(),
+        "currency": pl.String(),
+        "documents": pl.UInt32(),
+        "tied": pl.UInt32(),
+        "off_at_source": pl.UInt32(),
+        "off_at_destination": pl.UInt32(),
+        "totals_differ": pl.UInt32(),
+        "one_side_only": pl.UInt32(),
+        "at_stake": MONEY,
+        "verdict": pl.String(),
+    }
+)
+"""A row a line task and currency. ``tied``: documents that are on both sides, with one total to which the lines of each
+side add up; a document that is not may count under several of the four that follow."""
+
+_OFF_AT_SOURCE = pl.col("difference_expected").fill_null(0) != 0
+_OFF_AT_DESTINATION = pl.col("difference_found").fill_null(0) != 0
+_LOST = pl.col("total_found").is_null()
+_FOREIGN = pl.col("total_expected").is_null()
+_DIFFER = (pl.col("total_expected") != pl.col("total_found")).fill_null(False)
+
 
 def tie_out(
     headers: pl.DataFrame, lines: pl.DataFrame, how: TieOut, side: str, currency: str | None = None
@@ -98,15 +121,16 @@ def across(source: pl.DataFrame, destination: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
         Columns ``document``, ``currency``, ``lines_expected``, ``lines_found``, ``total_expected``, ``total_found``,
-        ``difference_expected``, ``difference_found`` (each side against its own lines) and ``at_stake`` =
-        |total_expected - total_found|; a document on one side only has nulls on
-        the other, and all of its total is at stake.
+        ``difference_expected``, ``difference_found`` (each side against its own lines) and ``at_stake``, the most that
+        is wrong with it: the largest of |total_expected - total_found| and the two differences. A document on one side
+        only has nulls on the other, and all of its total is at stake.
     """
     columns = ("lines", "total", "difference", "currency")
     ours = source.select("document", *[pl.col(name).alias(f"{name}_expected") for name in columns])
     theirs = destination.select("document", *[pl.col(name).alias(f"{name}_found") for name in columns])
     both = ours.join(theirs, on="document", how="full", coalesce=True, maintain_order="left_right")
-    stake = (pl.col("total_expected").fill_null(0) - pl.col("total_found").fill_null(0)).abs().cast(MONEY)
+    apart = (pl.col("total_expected").fill_null(0) - pl.col("total_found").fill_null(0)).abs().cast(MONEY)
+    stake = pl.max_horizontal(apart, pl.col("difference_expected").abs(), pl.col("difference_found").abs())
     return both.select(
         "document",
         "lines_expected",
@@ -118,6 +142,57 @@ def across(source: pl.DataFrame, destination: pl.DataFrame) -> pl.DataFrame:
         currency=pl.coalesce("currency_expected", "currency_found"),
         at_stake=stake,
     )
+
+
+def verdicts(ties: pl.DataFrame) -> pl.DataFrame:
+    """Say for each line task and currency whether its documents tie out.
+
+    Args:
+        ties: Columns of `ACROSS_COLUMNS`.
+
+    Returns:
+        Columns of `VERDICT_COLUMNS`, in the order of the tasks, currencies by name.
+    """
+    off = _OFF_AT_SOURCE | _OFF_AT_DESTINATION | _LOST | _FOREIGN | _DIFFER
+    counted = (
+        ties.group_by("task", "currency", maintain_order=True)
+        .agg(
+            documents=pl.len(),
+            tied=(~off).sum(),
+            off_at_source=_OFF_AT_SOURCE.sum(),
+            off_at_destination=_OFF_AT_DESTINATION.sum(),
+            totals_differ=_DIFFER.sum(),
+            one_side_only=(_LOST | _FOREIGN).sum(),
+            at_stake=pl.col("at_stake").sum(),
+        )
+        .with_columns(
+            verdict=pl.when(pl.col("tied") == pl.col("documents"))
+            .then(pl.lit("ties out"))
+            .otherwise(pl.lit("does not tie out"))
+        )
+    )
+    first = counted.with_row_index("place").with_columns(pl.col("place").min().over("task"))
+    return first.sort("place", "currency").select(pl.col(name).cast(dtype) for name, dtype in VERDICT_COLUMNS.items())
+
+
+def untied(ties: pl.DataFrame) -> pl.DataFrame:
+    """The documents that do not tie out, with what is wrong in words, worst first.
+
+    Args:
+        ties: Columns of `ACROSS_COLUMNS`.
+
+    Returns:
+        The same columns and ``says``.
+    """
+    said = [
+        pl.when(_LOST).then(pl.lit("not at the destination")),
+        pl.when(_FOREIGN).then(pl.lit("not at the source")),
+        pl.when(_DIFFER).then(pl.lit("the totals differ")),
+        pl.when(_OFF_AT_SOURCE).then(pl.lit("its lines do not add up at the source")),
+        pl.when(_OFF_AT_DESTINATION).then(pl.lit("its lines do not add up at the destination")),
+    ]
+    told = ties.with_columns(says=pl.concat_str(said, separator="; ", ignore_nulls=True))
+    return told.filter(pl.col("says") != "").sort("at_stake", "task", "document", descending=[True, False, False])
 
 
 def line_faults(rows: pl.DataFrame, expected: pl.DataFrame, found: pl.DataFrame, how: TieOut) -> pl.DataFrame:

@@ -17,6 +17,7 @@ GROUP, OTHER_GROUP = "00000000-0000-0000-0001-000000000001", "00000000-0000-0000
 EACH, OTHER_EACH = "00000000-0000-0000-0002-000000000001", "00000000-0000-0000-0002-000000000002"
 BOX = "00000000-0000-0000-0002-000000000003"
 USD = "00000000-0000-0000-0003-000000000001"
+FLAGS = {"OrderingCustomerIsExternallyMaintained": "Yes", "InvoiceCustomerIsExternallyMaintained": "Yes"}
 
 
 class World:
@@ -126,3 +127,27 @@ class World:
         }
         (folder / "run.json").write_text(json.dumps(head))
         return folder
+
+
+class Orders(World):
+    """A world with a price list, one product in the first unit group, and orders of F&O."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sales.add("pricelevels", name="CRM Service USA (sample)", _transactioncurrencyid_value=USD)
+        self.product("P1")
+
+    def order(self, number: str, customer: str, *products: str) -> None:
+        self.fno.add(
+            "CDSSalesOrderHeaders", dataAreaId="usmf", SalesOrderNumber=number, OrderingCustomerAccountNumber=customer,
+            CurrencyCode="USD", SalesOrderProcessingStatus="Confirmed", AreTotalsUpdated="Yes", SalesOrderName="Chairs",
+            OrderTotalAmount=Decimal("9.5"), OrderHeaderTaxAmount=Decimal("0.5"), OrderTotalTaxAmount=Decimal("1.5"),
+            **FLAGS,
+        )  # fmt: skip
+        for place, product in enumerate(products):
+            self.fno.add(
+                "CDSSalesOrderLines", dataAreaId="usmf", SalesOrderNumber=number, LineCreationSequenceNumber=place + 1,
+                ProductNumber=product, SalesUnitSymbol="ea", CurrencyCode="USD", OrderedSalesQuantity=Decimal(3),
+                SalesPrice=Decimal(3), LineAmount=Decimal(8), TotalTaxAmount=Decimal(1), TotalDiscountAmount=Decimal(1),
+                SalesOrderProcessingStatus="Confirmed", AreSalesOrderTotalsUpdated="Yes", **FLAGS,
+            )  # fmt: skip

@@ -254,7 +254,7 @@ def test_what_the_user_may_not_read_fails_its_tasks_with_the_privilege(tmp_path)
         tasks = [find_task(name, TEMPLATES) for name in ("accounts", "products")]
         run = folders.read_run(runs.execute(guarded.profile(), tasks, tmp_path / "run", {}))
         accounts, products = run["tasks"]
-        assert accounts["error"].startswith("PermissionDenied: ") and "CustomersV2" in accounts["error"]
+        assert accounts["error"].startswith("not permitted (PermissionDenied): ") and "CustomersV2" in accounts["error"]
         assert "grant that privilege" in accounts["error"] and "error" not in products
         assert run["exit_code"] == 2
         strange = guarded.profile(auth={"kind": "token", "token": "of another service"})

@@ -9,6 +9,7 @@ import pytest
 from p2c_lib import charts
 from p2c_lib.diff import FIELD_OUTCOMES, ROW_OUTCOMES
 from p2c_lib.errors import SchemaError
+from p2c_lib.funnel import STANDINGS
 
 OUTCOMES = pl.DataFrame(
     {
@@ -45,7 +46,26 @@ ROUTES = pl.DataFrame(
         "rows": [1234, 5],
     }
 )
+STAGES = pl.DataFrame(
+    {
+        "stage": ["orders made", "orders made", "orders made", "orders confirmed"],
+        "system": ["sales", "sales", "fno", "sales"],
+        "documents": [1200, 34, 7, 0],
+    },
+    schema_overrides={"documents": pl.UInt32},
+)
+STATUSES = pl.DataFrame(
+    {
+        "status": ["Active", "Active", "Active", "Cancelled"],
+        "system": ["sales", "sales", "fno", "fno"],
+        "standing": ["in step", "Sales behind", "in step", "cancelled on one side"],
+        "documents": [1000, 34, 1000, 5],
+    },
+    schema_overrides={"documents": pl.UInt32},
+)
 FIGURES = {
+    charts.funnel_bars: STAGES,
+    charts.lifecycle_bars: STATUSES,
     charts.outcome_bars: OUTCOMES,
     charts.field_bars: FIELDS,
     charts.amount_by_currency: MONEY,
@@ -87,6 +107,7 @@ def test_a_frame_without_rows_gives_a_figure_without_bars(draw, frame):
 @each_figure
 def test_a_frame_without_a_needed_column_is_refused_by_name(draw, frame):
     lacking = {"outcome_bars": "task", "field_bars": "rows", "amount_by_currency": "currency", "routing": "reason"}
+    lacking |= {"funnel_bars": "documents", "lifecycle_bars": "standing"}
     with pytest.raises(SchemaError, match=rf"no column {lacking[draw.__name__]}"):
         draw(frame.drop(lacking[draw.__name__]))
 
@@ -137,6 +158,38 @@ def test_routes_say_how_many_rows_go_where_and_why():
     assert "5 the contact's company is not an account" in re.sub(r"\s+", " ", shown.replace("&#39;", "'"))
 
 
+def test_a_stage_shows_the_documents_of_each_side_with_those_of_all_currencies_together():
+    shown = texts(charts.static_html(charts.funnel_bars(STAGES)))
+    assert {"Sales", "F&amp;O", "orders made", "1,234", "7", "orders confirmed", "0"} <= set(shown)
+    assert "1,200" not in shown
+
+
+def test_a_status_shows_all_its_documents_and_a_legend_of_the_standings_there_are():
+    shown = texts(charts.static_html(charts.lifecycle_bars(STATUSES)))
+    assert {"1,034", "1,000", "5", "Active", "Cancelled", "Sales behind", "cancelled on one side"} <= set(shown)
+    assert "Sales ahead" not in shown
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "customerid.Account(accountnumber).Contact(msdynce_contactnumber)",
+        "a reason in so many words that it does not fit beside one bar, on one line",
+    ],
+)
+def test_a_long_name_is_shown_whole_in_several_lines(name):
+    drawn = charts.static_html(charts.field_bars(FIELDS.head(1).with_columns(field=pl.lit(name))))
+    lines = [text.replace("&#39;", "'") for text in re.findall(r"<tspan[^>]*>([^<]*)</tspan>", drawn)] or texts(drawn)
+    told = [line for line in lines if line and line in name]
+    assert "".join(told).replace(" ", "") == name.replace(" ", "") and len(told) > 1
+    assert max(map(len, told)) < 50 and "…" not in drawn
+
+
+def test_amounts_are_shown_by_reason_when_asked_for():
+    frame = pl.DataFrame({"reason": ["lost", "lost"], "currency": ["USD", "USD"], "amount": ["1", "2.50"]})
+    assert {"lost", "3.50 USD"} <= set(texts(charts.static_html(charts.amount_by_currency(frame, by="reason"))))
+
+
 def test_markup_in_data_is_shown_and_not_obeyed():
     frame = FIELDS.with_columns(field=pl.lit("<script>alert(1)</script>"))
     html = charts.static_html(charts.field_bars(frame))
@@ -167,8 +220,13 @@ def test_a_notebook_gets_markup_a_picture_and_words():
 
 @pytest.mark.parametrize(
     ("colours", "outcomes"),
-    [(charts.ROW_COLOURS, ROW_OUTCOMES), (charts.FIELD_COLOURS, FIELD_OUTCOMES)],
-    ids=["rows", "fields"],
+    [
+        (charts.ROW_COLOURS, ROW_OUTCOMES),
+        (charts.FIELD_COLOURS, FIELD_OUTCOMES),
+        # a pair is in step where statuses travel, and on both sides where they do not: never both in one figure
+        (charts.STANDING_COLOURS, STANDINGS),
+    ],
+    ids=["rows", "fields", "documents"],
 )
 def test_every_outcome_has_a_colour_that_colour_blind_people_tell_apart(colours, outcomes):
     assert tuple(colours) == tuple(outcomes)
@@ -177,9 +235,10 @@ def test_every_outcome_has_a_colour_that_colour_blind_people_tell_apart(colours,
         "protanopia": ((0.11238, 0.88762, 0.0), (0.11238, 0.88762, 0.0), (0.00401, -0.00401, 1.0)),
         "deuteranopia": ((0.29275, 0.70725, 0.0), (0.29275, 0.70725, 0.0), (-0.02234, 0.02234, 1.0)),
     }
+    apart = {name: code for name, code in colours.items() if name != "on both sides"}
     for kind, matrix in blind.items():
         seen = {}
-        for name, code in colours.items():
+        for name, code in apart.items():
             linear = [(int(code[i : i + 2], 16) / 255) ** 2.2 for i in (1, 3, 5)]
             seen[name] = [max(sum(m * c for m, c in zip(row, linear, strict=True)), 0) ** (1 / 2.2) for row in matrix]
         pairs = [(a, b) for a in seen for b in seen if a < b]

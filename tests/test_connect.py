@@ -1,10 +1,15 @@
+import gc
 import gzip
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import anyio
 import httpx
@@ -341,7 +346,7 @@ def test_no_more_requests_than_the_limit_are_under_way():
 
     with client("sales", handler, parallel=3) as sales, ThreadPoolExecutor(12) as pool:
         # The fake's metadata route is plain; a coroutine of the handler passes through it untouched.
-        sales._http._transport = httpx.MockTransport(handler)
+        sales._sender._http._transport = httpx.MockTransport(handler)
         list(pool.map(lambda _: sales.get("WhoAmI"), range(12)))
     assert most == 3
 
@@ -529,6 +534,82 @@ def test_a_closed_client_says_so_and_leaves_no_thread():
     assert threading.active_count() == before
     with pytest.raises(ConnectError, match="closed"):
         sales.get("WhoAmI")
+
+
+@pytest.mark.parametrize("left", ["open", "asked", "waiting", "session"])
+def test_a_script_that_closes_nothing_ends_all_the_same(left, tmp_path):
+    (tmp_path / "script.py").write_text(OPEN_ENDED)
+    (tmp_path / "p2c.toml").write_text(TWO_SYSTEMS)
+    script = [sys.executable, "script.py", left]
+    path = os.pathsep.join([str(Path(__file__).parents[1]), str(Path(__file__).parent)])
+    done = subprocess.run(
+        script, cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}, timeout=60, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "the last line\n", "")
+
+
+TWO_SYSTEMS = """
+profile = "live"
+[profiles.live.sales]
+url = "https://contoso.crm4.dynamics.com"
+[profiles.live.fno]
+url = "https://contoso.operations.dynamics.com"
+"""
+OPEN_ENDED = """
+import contextlib, sys, threading
+from odata_fake import answer, client
+from p2c_lib.errors import ConnectError
+
+def handler(request):
+    return answer({}, 429, **{"Retry-After": "300"}) if sys.argv[1] == "waiting" else answer({})
+
+def ask():
+    with contextlib.suppress(ConnectError):
+        service.get("WhoAmI")
+
+if sys.argv[1] == "session":
+    from p2c_lib import notebook
+    session = notebook.start(task="accounts")
+    session.clients
+else:
+    service = client("sales", handler, budget_s=600)
+    if sys.argv[1] == "asked":
+        ask()
+    elif sys.argv[1] == "waiting":
+        threading.Thread(target=ask, daemon=True).start()
+        while not service.stats.calls:
+            pass
+print("the last line", flush=True)
+"""
+
+
+def test_a_client_that_nobody_knows_any_more_leaves_no_thread():
+    before = threading.active_count()
+    sales = client("sales", Script(answer({})))
+    sales.get("WhoAmI")
+    assert threading.active_count() == before + 1
+    del sales
+    gc.collect()
+    assert threading.active_count() == before
+
+
+def test_closing_ends_what_is_under_way():
+    begun = threading.Event()
+
+    def handler(request):
+        begun.set()
+        return answer({}, 429, **{"Retry-After": "300"})
+
+    sales = client("sales", handler, budget_s=600)
+    with ThreadPoolExecutor(2) as pool:
+        read = pool.submit(sales.get, "WhoAmI")
+        written = pool.submit(sales.create, "accounts", ROW)
+        assert begun.wait(10)
+        sales.close()
+        with pytest.raises(ConnectError, match="reading WhoAmI: this client "):
+            read.result(10)
+        with pytest.raises(ConnectError, match="this client "):
+            written.result(10)
 
 
 def test_stats_are_a_frozen_snapshot():

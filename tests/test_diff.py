@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2c_lib.diff import compare
@@ -173,6 +173,7 @@ keys = st.one_of(st.none(), st.sampled_from(["", " ", "A", "a", "A ", "B", "ß",
 side = st.lists(st.tuples(keys, st.sampled_from(["x", "y", None])), max_size=12)
 
 
+@settings(deadline=None)
 @given(side, side, st.data())
 def test_every_row_of_both_sides_gets_exactly_one_outcome(source, destination, data):
     n, m = len(source), len(destination)
@@ -190,6 +191,7 @@ def test_every_row_of_both_sides_gets_exactly_one_outcome(source, destination, d
     assert all(source[i][0] == destination[j][0] for i, j in paired.select("source_row", "destination_row").rows())
 
 
+@settings(deadline=None)
 @given(side)
 def test_a_side_compared_with_itself_has_no_difference_but_bad_keys(values):
     found = compare(rows(*values), rows(*values), CUSTOMERS)

@@ -113,6 +113,72 @@ def test_an_approved_plan_puts_both_systems_in_step_and_a_second_sends_nothing(p
     assert set(last["outcome"]) == {"extra", "blocked", "excluded"}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "pair",
+    [
+        pytest.param({"size": "small", "seed": 7, "drift": True, "counts": {"orders": 400}}, id="small"),
+        pytest.param({"size": "small", "seed": 20261, "drift": True, "counts": {"orders": 400}}, id="another seed"),
+    ],
+    indirect=True,
+)
+def test_documents_come_into_step_but_for_what_people_must_decide_and_nothing_is_deleted(pair):
+    pair.ask("fno", "POST", "totals", {"quotations": True})  # as every night; else more orders would flow afterwards
+    first = pair.run("first", tasks=MASTERS + DOCUMENTS)
+    with pair.clients() as clients:
+        write.plan(first, templates=load_templates(), clients=clients)
+        write.approve(first, "a tester")
+        done = applying.apply(first, pair.profile(), clients)
+    assert (done.failed, done.conflicts, done.remaining) == (0, 0, 0)
+    assert done.sent == done.created + done.updated > 200
+    pair.ask("fno", "POST", "totals", {"quotations": True})
+
+    second = pair.run("second", tasks=MASTERS + DOCUMENTS)
+    assert_whole(second)
+    with pair.clients() as clients:
+        plan = write.plan(second, templates=load_templates(), clients=clients)
+        write.approve(second, "a tester")
+        assert applying.apply(second, pair.profile(), clients).sent == 0
+    left = pl.read_parquet(second / "outcomes.parquet")
+    # what a parent holds up, hangs on what only the destination can make: its customers and products
+    assert pl.read_parquet(second / "blocked.parquet")["cause_task"].unique().to_list() == [None]
+    others = left.filter(~pl.col("outcome").is_in(["unmapped", "extra", "blocked", "excluded"]))
+    held = plan.rows.select("task", "key", "field", "held").unique()
+    of_cells = others.filter(pl.col("field").is_not_null()).join(held, on=["task", "key", "field"], how="left")
+    of_rows = others.filter(pl.col("field").is_null()).join(
+        held.drop("field").unique(), on=["task", "key"], how="left", suffix="_plan"
+    )
+    reasons = of_cells["held"].to_list() + of_rows["held"].to_list()
+    assert [reason for reason in reasons if reason is None or not any(word in reason for word in HELD)] == []
+    assert [word for word in HELD[:4] if not any(word in reason for reason in reasons)] == []
+    assert rows_of(first) <= rows_of(second)
+
+
+HELD = (
+    "with its own tax and charges",  # a total of F&O, whose customer pays tax there
+    "is not active in Sales",
+    "stands there under another number",
+    "stands there without a number",
+    "is at the destination alone",  # a total: a line must be deleted by hand
+    "cannot be changed once the row is there",
+    "cannot move to another document",
+    "of another document hangs in it",  # a total
+    "reopen it there first",
+    "is blocked (",  # a total: a line has a bad key, or its product is gone
+    "sales of product",
+)
+
+
+def rows_of(folder: Path) -> set[tuple[str, ...]]:
+    """The rows at the destinations, each by its own key; Freight Tax lines, which Sales deletes, are not read."""
+    found: set[tuple[str, ...]] = set()
+    for place in (folder / "tasks").iterdir():
+        frame = pl.read_parquet(place / "found.parquet")
+        own = frame.columns[: frame.columns.index("@odata.etag")]
+        found |= {(place.name, *row) for row in frame.select(pl.col(own).cast(pl.String)).iter_rows()}
+    return found
+
+
 SITE = """
 overlay: a site that sells in yen, to lands no map shows, by the roll
 value_maps:

@@ -105,6 +105,8 @@ SALES_LINE = {
     "quantity": Decimal("-0.5"),
     "priceperunit": Decimal("0"),
     "manualdiscountamount": None,
+    "tax": Decimal("0"),
+    "extendedamount": Decimal("-4.50"),
     CURRENCY: "EUR",
 }
 FNO_LINE = {
@@ -117,6 +119,9 @@ FNO_LINE = {
     "SalesPrice": Decimal("0"),
     "TotalDiscountAmount": Decimal("0"),
     "LineTotalDiscountAmount": Decimal("0"),
+    "TotalTaxAmount": Decimal("0"),
+    "LineTotalTaxAmount": Decimal("0"),
+    "LineAmount": Decimal("0"),
     "AreSalesOrderTotalsUpdated": "Yes",
     "CurrencyCode": "EUR",
 }
@@ -126,17 +131,22 @@ FNO_ORDER = {
     "SalesOrderProcessingStatus": "DeliveredPartiallyInvoiced",
     "AreTotalsUpdated": "Yes",
     "OrderTotalAmount": Decimal("0"),
-    "OrderHeaderTaxAmount": Decimal("0"),
+    "OrderTotalTaxAmount": Decimal("1.90"),
+    "OrderHeaderTaxAmount": Decimal("1.90"),
+    "OrderTotalChargesAmount": Decimal("10"),
     "TotalDiscountAmount": Decimal("0"),
 }
 SALES_ORDER = {
     CUSTOMER_OF: "ACC-01000-BVRCPS",
     CURRENCY: "EUR",
     "pricelevelid.name": "Europe Retail",
-    "msdynce_processingstatus": 647390010,
+    "msdynce_processingstatus": 647390009,
     "msdynce_ismaintainedexternally": True,
     "statecode": 4,
+    "statuscode": 100003,
     "totalamount": Decimal("0"),
+    "totaltax": Decimal("0"),
+    "freightamount": None,
     "msdynce_misctax": None,
 }
 FNO_INVOICE = {
@@ -145,7 +155,9 @@ FNO_INVOICE = {
     "CurrencyCode": "EUR",
     "InvoiceDate": datetime(2026, 1, 31, 12, tzinfo=UTC),
     "TotalInvoiceAmount": Decimal("0"),
+    "TotalTaxAmount": Decimal("0"),
     "InvoiceHeaderTaxAmount": Decimal("0"),
+    "TotalChargeAmount": Decimal("0"),
 }
 SALES_INVOICE = {
     CUSTOMER_OF: "ACC-01000-BVRCPS",
@@ -154,7 +166,10 @@ SALES_INVOICE = {
     "msdynce_invoicedate": date(2026, 1, 31),
     "pricelevelid.name": "Europe Retail",
     "ispricelocked": True,
+    "statuscode": 4,
     "totalamount": Decimal("0"),
+    "discountamount": Decimal("1.50"),
+    "totaldiscountamount": Decimal("1.50"),
     "msdynce_misctax": None,
 }
 BACK_LINE = SALES_LINE | {"ispriceoverridden": True, "msdynce_ismaintainedexternally": True, "producttypecode": 1}
@@ -271,12 +286,16 @@ DTYPES = {
     **dict.fromkeys(
         ["TotalInvoiceAmount", "InvoiceHeaderTaxAmount", "LineTotalDiscountAmount", "manualdiscountamount"], MONEY
     ),
+    **dict.fromkeys(["OrderTotalTaxAmount", "OrderTotalChargesAmount", "TotalTaxAmount", "TotalChargeAmount"], MONEY),
+    **dict.fromkeys(["LineTotalTaxAmount", "LineAmount", "extendedamount", "tax", "totaltax", "freightamount"], MONEY),
+    **dict.fromkeys(["discountamount", "totaldiscountamount"], MONEY),
     **dict.fromkeys(["quantity", "RequestedSalesQuantity", "OrderedSalesQuantity", "InvoicedQuantity"], MONEY),
     "InvoiceDate": pl.Datetime("us", "UTC"),
     "msdynce_invoicedate": pl.Date,
     **dict.fromkeys(
         [
             "statecode",
+            "statuscode",
             "gendercode",
             "familystatuscode",
             "numberofemployees",
@@ -303,6 +322,14 @@ def frame(rows: list[dict]) -> pl.DataFrame:
     return pl.DataFrame([[row[column] for column in schema] for row in rows], schema=schema, orient="row")
 
 
+def concerned(kwargs: dict) -> dict:
+    """What makes a row the business of an expectation that is about some rows only."""
+    condition = kwargs.get("row_condition", {"conditions": []})
+    parts = condition.get("conditions", [condition])
+    more = {part["column"]["name"]: part["parameter"] for part in parts if part["operator"] == "=="}
+    return more | {part["column"]["name"]: Decimal(part["parameter"]) + 1 for part in parts if part["operator"] == ">"}
+
+
 def spoilt(value: object, expectation: dict) -> object:
     """A value that the expectation must catch, where `value` is sound."""
     kwargs = expectation["kwargs"]
@@ -317,6 +344,12 @@ def spoilt(value: object, expectation: dict) -> object:
             return "x" * (kwargs["max_value"] + 1)
         case "column_values_to_be_between" if isinstance(value, Decimal) or value is None:
             return Decimal("-0.000000000001")
+        case "column_values_to_be_between" if isinstance(value, date):
+            return value.replace(year=1999)
+        case "column_pair_values_a_to_be_greater_than_b":
+            return value - Decimal("0.000000000001")
+        case "column_pair_values_to_be_in_set":
+            return 0 if value else 4
         case "column_values_to_be_between":
             return -1
         case "column_values_to_be_in_set" if isinstance(value, bool):
@@ -386,6 +419,7 @@ def test_sound_rows_meet_a_suite_and_each_fault_is_caught_by_name(name):
         number_of_row = f"{sound[key][:4]}{number:05d}-FAULTY"
         row = dict(sound) | {key: number_of_row}
         row |= dict.fromkeys(repeats, number_of_row)
+        row |= concerned(entry["kwargs"])
         column = next(iter(columns_of(entry["kwargs"])))
         if entry["type"].endswith("_to_be_unique"):
             rows.append(row)

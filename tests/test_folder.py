@@ -64,7 +64,9 @@ def test_a_failed_task_and_one_without_a_result_stand_in_run_json(tmp_path):
     made = folders.create(tmp_path / "run", PROFILE, {})
     folders.save_failure(made, "accounts", ConnectError("no route to 127.0.0.1:1"))
     run = folders.finish(made, ["accounts", "contacts"])
-    assert run["tasks"][0]["error"] == "ConnectError: no route to 127.0.0.1:1"
+    assert (
+        run["tasks"][0]["error"] == "a service could not be reached, or refused (ConnectError): no route to 127.0.0.1:1"
+    )
     assert "left no result" in run["tasks"][1]["error"]
     assert run["exit_code"] == 2
     assert json.loads((made / "run.json").read_text()) == run

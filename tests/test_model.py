@@ -314,6 +314,18 @@ def test_a_fault_is_named_with_file_path_and_what_would_be_right(text, words):
         ),
         (GOOD_MAPS.replace("{entries: {usd: USD}}", "USD"), "value_maps.currency: must be '{entries: {...}}'"),
         (GOOD_MAPS.replace("usa: US", "usa: US, usa: USA"), "value_maps.yaml: line 3: 'usa' stands twice"),
+        (
+            GOOD_MAPS.replace(
+                "{entries: {usd: USD}}", "{entries: {usd: USD}, quirk: {name: q, says: s, instead: code}}"
+            ),
+            "currency.quirk[0].instead: 'code' is not the name of a source column that could be copied instead",
+        ),
+        (
+            GOOD_MAPS.replace(
+                "{entries: {usd: USD}}", "{entries: {usd: USD}, quirk: {name: q, says: s, entries: {EU: x}}}"
+            ),
+            "currency.quirk[0].entries.EU: 'EU' never matches",
+        ),
     ],
 )
 def test_a_fault_of_a_value_map_is_named(maps, words):
@@ -617,6 +629,11 @@ def test_a_task_that_fits_has_no_problems():
             "donotemail is Edm.Boolean, and never 'Yes'; write true",
         ),
         ("", "    filter: [{name: f, column: creditlimit, value: 0}]\n", None),
+        (
+            "source: creditlimit",
+            "source: creditlimit, quirk: {name: q, says: s, instead: creditlimt}",
+            "accounts: CreditLimit: quirk.q.instead: accounts has no column 'creditlimt'; did you mean 'creditlimit'",
+        ),
     ],
 )
 def test_what_does_not_fit_the_live_metadata_is_named(old, new, words):
@@ -707,6 +724,53 @@ def test_a_template_is_described_a_row_a_field():
         "creditlimit",
     ]
     assert rows[3]["compared"] == "money, tolerance 0.01"
+    assert {row["quirk"] for row in rows} == {""}
+
+
+QUIRKY = FIELDS.replace(
+    "value_map: country}",
+    "value_map: country, quirk: {name: blank, says: a blank is the US, entries: {'': US}}}",
+).replace("source: creditlimit,", "source: creditlimit, quirk: {name: odd, says: it is odd, instead: aging30},")
+
+
+def test_what_is_odd_about_a_field_is_described_with_what_one_would_expect():
+    maps = GOOD_MAPS.replace("{entries: {germany", "{quirk: {name: no, says: NO is a land}, entries: {germany")
+    template = load(HEAD + QUIRKY, maps)["accounts"]
+    assert [row["quirk"] for row in describe(template)] == [
+        "",
+        "a blank is the US (one would expect US for a blank); NO is a land",
+        "",
+        "it is odd (one would expect aging30)",
+    ]
+    assert [(field.destination, quirk.name) for field, quirk in template.tasks[0].quirks()] == [
+        ("Country", "blank"),
+        ("Country", "no"),
+        ("CreditLimit", "odd"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("instead: aging30", "instead: 30 days", "fields[3].quirk[0].instead: '30 days' is not the name of a source"),
+        ("instead: aging30", "entries: {a: b}", "quirk[0].entries: map copy looks nothing up; name the column"),
+        ("entries: {'': US}", "entries: {'': US}, instead: land", "quirk[0].instead: stands beside 'entries'"),
+        ("entries: {'': US}", "entries: {US: US}", "quirk[0].entries.US: 'US' never matches"),
+        ("says: it is odd", "sais: it is odd", "quirk[0].sais: no such entry; did you mean 'says'?"),
+        ("name: odd, ", "", "quirk[0].name: must be given"),
+        ('value: "10"', 'value: "10", quirk: {name: q, says: s, instead: x}', "quirk[0].instead: 'x' is not the name"),
+    ],
+)
+def test_a_fault_of_a_quirk_is_named(old, new, words):
+    told = problems(HEAD + QUIRKY.replace(old, new))
+    assert any(words in line for line in told), told
+
+
+def test_a_site_can_say_that_a_quirk_is_gone(tmp_path):
+    site = tmp_path / "site.yaml"
+    site.write_text("overlay: Contoso\ntasks: {accounts: {fields: {CreditLimit: {source: aging30, quirk: null}}}}\n")
+    task = load(HEAD + QUIRKY, overlays=(site,))["accounts"].tasks[0]
+    assert [quirk.name for _, quirk in task.quirks()] == ["blank"]
 
 
 def test_the_list_names_every_task_with_its_way_and_filter():

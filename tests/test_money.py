@@ -6,14 +6,14 @@ from decimal import ROUND_HALF_UP, Context, Decimal
 
 import polars as pl
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from p2c_lib.money import document_total, freight_tax, join_discount, smallest_unit, split_discount
 from p2c_lib.pull import MONEY
 
 EXACT = Context(prec=80)
-discounts = st.decimals(min_value=-(10**8), max_value=10**8, places=2)
+discounts = st.decimals(min_value=-(10**8), max_value=10**8, places=6)
 quantities = st.decimals(min_value=-(10**6), max_value=10**6, places=5)
 
 
@@ -59,9 +59,10 @@ def test_a_quotient_just_below_a_half_is_not_rounded_up():
 
 
 @settings(deadline=None)
-@given(discounts, quantities, st.sampled_from([0, 2, 3]))
+@given(discounts, quantities, st.integers(0, 6))
 @example(Decimal("0.00"), Decimal("0"), 2)
 @example(Decimal("99999999.99"), Decimal("0.00001"), 2)
+@example(Decimal("0.000001"), Decimal("0.66667"), 6)
 @example(Decimal("0.01"), Decimal("-999999.99999"), 3)
 def test_a_discount_comes_back_to_the_last_digit(discount, quantity, places):
     u, c, back = split(discount, quantity, places)
@@ -72,9 +73,55 @@ def test_a_discount_comes_back_to_the_last_digit(discount, quantity, places):
         assert abs(c) <= abs(quantity) * Decimal("0.5").scaleb(-places)
 
 
-def test_what_is_not_known_stays_unknown():
-    assert split(None, "3") == (None, None, None)
-    assert split("3", None) == (None, None, None)
+@settings(deadline=None)
+@given(discounts, quantities, st.integers(0, 6))
+def test_a_credit_and_a_return_mirror_a_discount(discount, quantity, places):
+    u, c, _ = split(discount, quantity, places)
+    assert split(-discount, quantity, places)[:2] == (-u, -c)
+    if quantity:
+        assert split(discount, -quantity, places)[:2] == (-u, c)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.tuples(st.none() | discounts, st.none() | quantities), max_size=8), st.integers(0, 6))
+def test_a_line_is_split_as_it_would_be_alone(lines, places):
+    frame = pl.DataFrame(lines, schema={"D": MONEY, "q": MONEY}, orient="row")
+    both = split_discount(pl.col("D"), pl.col("q"), places)
+    back = join_discount(both.per_unit, pl.col("q"), both.charge)
+    assert frame.select(both.per_unit.alias("u"), both.charge.alias("c"), back.alias("D")).rows() == [
+        split(discount, quantity, places) for discount, quantity in lines
+    ]
+
+
+@pytest.mark.parametrize(("discount", "quantity"), [(None, "3"), ("3", None), (None, None), (None, "0")])
+def test_what_is_not_known_stays_unknown(discount, quantity):
+    assert split(discount, quantity) == (None, None, None)
+
+
+widest = st.integers(0, 26).flatmap(lambda digits: st.decimals(-(10**digits), 10**digits, places=6))
+
+
+@settings(deadline=None)
+@given(widest, quantities, st.integers(0, 6))
+@example(Decimal("99999999999999999999999999.999999"), Decimal("3"), 2)
+@example(Decimal("99999999999999999999999999.99"), Decimal("0.5"), 2)
+@example(Decimal("-99999999999999999999999999"), Decimal("999999.99999"), 0)
+def test_what_38_digits_do_not_hold_is_refused_and_never_cut(discount, quantity, places):
+    assume(abs(discount) < 10**26)
+    try:
+        u, _, back = split(discount, quantity, places)
+    except pl.exceptions.ComputeError as refusal:
+        assert "overflow in decimal" in str(refusal)
+        assert abs(EXACT.divide(discount, quantity)) + 1 > 10**26
+    else:
+        assert back == discount
+        assert not quantity or abs(EXACT.subtract(EXACT.multiply(u, quantity), discount)) <= abs(quantity)
+
+
+@pytest.mark.parametrize("places", [-1, 7])
+def test_places_that_no_discount_has_are_refused(places):
+    with pytest.raises(ValueError, match=f"places={places}.*0 to 6"):
+        split_discount(pl.col("D"), pl.col("q"), places)
 
 
 amounts = st.decimals(min_value=-(10**9), max_value=10**9, places=2)
@@ -110,6 +157,36 @@ def test_each_fault_of_a_freight_tax_line_has_a_name():
     assert held["difference"].to_list() == [0, 0, 0, 3, -5, Decimal("-0.01")]
 
 
-@pytest.mark.parametrize(("code", "unit"), [("USD", "0.01"), ("jpy", "1"), ("KWD", "0.001"), (None, "0.01")])
+cents = st.integers(-300, 300).map(lambda number: Decimal(number).scaleb(-2))
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.none() | cents, st.lists(st.none() | cents, max_size=3)), max_size=6))
+def test_only_one_freight_tax_line_of_the_right_amount_is_without_fault(documents):
+    schema = {"document": pl.String, "header_tax": MONEY}
+    headers = pl.DataFrame([(f"D{n}", tax) for n, (tax, _) in enumerate(documents)], schema=schema, orient="row")
+    made = [(f"D{n}", amount) for n, (_, made) in enumerate(documents) for amount in made]
+    lines = pl.DataFrame(made, schema={"document": pl.String, "amount": MONEY}, orient="row")
+    held = freight_tax(headers, lines)
+    assert held["document"].to_list() == headers["document"].to_list()
+    for (tax, made), (_, count, expected, found, difference, fault) in zip(documents, held.iter_rows(), strict=True):
+        amounts = [amount or Decimal(0) for amount in made]
+        assert (count, expected, found) == (len(made), tax or 0, sum(amounts, Decimal(0)))
+        assert difference == expected - found
+        assert (fault is None) == ((not tax and not made) or (bool(tax) and amounts == [tax]))
+
+
+@pytest.mark.parametrize(
+    ("code", "unit"),
+    [
+        ("USD", "0.01"),
+        ("jpy", "1"),
+        ("KWD", "0.001"),
+        ("CLF", "0.0001"),
+        ("", "0.01"),
+        ("none", "0.01"),
+        (None, "0.01"),
+    ],
+)
 def test_the_smallest_unit_is_the_currencys(code, unit):
     assert smallest_unit(code) == Decimal(unit)

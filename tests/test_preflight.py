@@ -308,6 +308,13 @@ def test_a_wrong_setting_is_found_and_named(spoil, name, status, words):
     assert found[name].remedy and found[name].needed
 
 
+def test_the_price_list_that_products_go_to_is_the_first_by_name_whatever_its_case():
+    world = ready()
+    world.sales.find("pricelevels", name="A")[0]["name"] = "a list of old"
+    (check,) = [check for check in checked(world) if check.name == "price list USD"]
+    assert (check.status, check.found) == ("ok", "first by name: a list of old")
+
+
 def test_a_missing_template_column_fails_its_template_alone():
     world = ready()
     without_column("contacts", "jobtitle")(world)

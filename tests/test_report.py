@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 
 from p2c_lib import folder as folders
 from p2c_lib import report
-from p2c_lib.chains import WAIT_COLUMNS
+from p2c_lib.chains import CHAIN_COLUMNS, WAIT_COLUMNS
 from p2c_lib.config import Profile
 from p2c_lib.errors import ParameterError
-from p2c_lib.explain import OUTCOME_COLUMNS, money_text
+from p2c_lib.explain import OUTCOME_COLUMNS, REASON_COLUMNS, money_text
+from p2c_lib.quirks import QUIRK_COLUMNS
+from p2c_lib.tieout import ACROSS_COLUMNS
 
 PROFILE = Profile.model_validate(
     {"name": "here", "sales": {"url": "http://127.0.0.1:1"}, "fno": {"url": "http://127.0.0.1:2"}}
@@ -40,7 +42,8 @@ COUNTS = {
 
 def outcomes(*rows: dict) -> pl.DataFrame:
     blank = dict.fromkeys(OUTCOME_COLUMNS) | {"task": "accounts", "outcome": "different", "reason": "stale"}
-    return pl.DataFrame([blank | row for row in rows], schema=OUTCOME_COLUMNS)
+    made = [blank | row for row in rows]
+    return pl.DataFrame([{**row, "code": row["code"] or row["outcome"]} for row in made], schema=OUTCOME_COLUMNS)
 
 
 DIFFERING = outcomes(
@@ -63,6 +66,7 @@ def run(tmp_path):
     folders.write_json(place / "summary.json", {"task": "accounts", **COUNTS})
     DIFFERING.write_parquet(place / "outcomes.parquet")
     WAIT_COLUMNS.to_frame().write_parquet(place / "waits.parquet")
+    QUIRK_COLUMNS.to_frame().write_parquet(place / "quirks.parquet")
     lost = {
         "task": "accounts",
         "field": "Country",
@@ -125,11 +129,88 @@ def test_counts_have_separators_and_add_up(run):
     assert page(run).findtext(".//h1") == "4 rows are not in step"
 
 
-def test_reasons_stand_by_frequency_with_each_currency_apart():
-    table = pl.concat([outcomes({"task": "zebra", "amount": Decimal("0"), "currency": "USD"}), DIFFERING])
-    found = report.reasons(table).select("task", "outcome", "count", "amount").rows()
-    assert found[:2] == [("zebra", "different", 1, ""), ("accounts", "different", 3, "403,760.01 EUR\n1.00 USD")]
-    assert sum(count for _, _, count, _ in found) == table.height
+def test_reasons_count_each_row_once_by_frequency_with_each_currency_apart():
+    table = pl.concat(
+        [outcomes({"task": "zebra", "key": "Z1", "outcome": "missing", "amount": Decimal("0")}), DIFFERING]
+    )
+    found = report.reasons(table).select("task", "severity", "outcome", "count", "amount").rows()
+    assert found[:2] == [
+        ("zebra", "error", "missing", 1, ""),
+        ("accounts", "error", "mismatched", 2, "403,760.01 EUR\n1.00 USD"),  # A2 differs in two fields
+    ]
+    assert found[-1][:3] == ("accounts", "note", "excluded")
+    assert sum(count for *_, count, _ in found) == table["key"].n_unique()
+
+
+def test_a_reason_is_told_once_over_all_tasks():
+    both = pl.concat([DIFFERING, DIFFERING.with_columns(task=pl.lit("contacts"))])
+    told = report.over_tasks(report.reasons(both))
+    assert told.filter(reason="stale").select("where", "rows").rows() == [("accounts\u00a02, contacts\u00a02", 4)]
+
+
+def test_errors_stand_before_warnings_and_these_before_notes():
+    table = outcomes(*[{"key": f"K{n}", "field": "F", "code": code, "reason": code}
+                       for n, code in enumerate(["rounding", "quirk", "different"])])  # fmt: skip
+    assert report.reasons(table)["severity"].to_list() == ["error", "warning", "note"]
+
+
+def chain(cause: str, way: str, rows: int, amount: str, currency: str | None) -> dict:
+    said = {"cause": cause, "chain": way, "task": way.rpartition(" > ")[2], "rows": rows, "currency": currency}
+    return dict.fromkeys(CHAIN_COLUMNS) | said | {"amount": Decimal(amount)}
+
+
+def test_what_holds_rows_up_is_told_once_with_what_waits_for_it():
+    held = [chain("S1 never arrived", "headers > lines", 2, "10.5", "EUR"),
+            chain("S1 never arrived", "headers > lines", 1, "3", "USD"),
+            chain("A1 never arrived", "accounts > headers > lines", 3, "0", None),
+            chain("A1 never arrived", "accounts > headers", 1, "7", "JPY")]  # fmt: skip
+    assert report.causes(pl.DataFrame(held, schema=CHAIN_COLUMNS)).rows() == [
+        ("A1 never arrived", 4, "headers > lines: 3\nheaders: 1, 7 JPY"),
+        ("S1 never arrived", 3, "lines: 3, 10.50 EUR, 3.00 USD"),
+    ]
+
+
+def test_documents_show_their_amounts_and_nothing_where_nothing_is_off():
+    tie = dict.fromkeys(ACROSS_COLUMNS) | {"task": "lines", "document": "S1", "currency": "EUR", "lines_expected": 2}
+    tie |= {"total_expected": Decimal(10), "difference_expected": Decimal(0), "at_stake": Decimal(10)}
+    shown = report.document_table(pl.DataFrame([tie], schema=ACROSS_COLUMNS)).row(0, named=True)
+    assert (shown["what_is_wrong"], shown["lines"]) == ("not at the destination", "2 / –")
+    assert (shown["at_stake"], shown["source_total"], shown["found_total"]) == ("10.00 EUR", "10.00 EUR", "")
+    assert (shown["off_at_source"], shown["off_at_destination"]) == ("", "")
+
+
+def test_quirks_stand_apart_and_are_no_difference(run):
+    summary = run / "tasks" / "accounts" / "summary.json"
+    folders.write_json(summary, json.loads(summary.read_text("utf-8")) | {"quirks": 2})
+    odd = {"task": "accounts", "quirk": "q", "says": HOSTILE, "fields": "Country", "rows": 7, "differing": 2}
+    frame = pl.DataFrame([odd, odd | {"quirk": "other", "says": "touches nothing", "rows": 0}], schema=QUIRK_COLUMNS)
+    frame.write_parquet(run / "tasks" / "accounts" / "quirks.parquet")
+    facts = folders.finish(run, ["accounts"])
+    tree = page(run)
+    assert facts["differing_rows"] == 2  # 2 mismatched, 1 missing, 1 blocked; 2 of them by a quirk
+    assert tree.findtext(".//h1") == "2 rows are not in step"
+    assert ["accounts", "Country", HOSTILE, "7", "2"] in cells(tree)
+    assert "touches nothing" not in tree.text_content()
+    assert "2 (2 by quirk)" in [cell for row in cells(tree) for cell in row]
+
+
+def test_the_report_says_what_holds_rows_up_and_which_documents_do_not_tie_out(run):
+    held = [chain(HOSTILE, "headers > lines", 2, "10.5", "EUR")]
+    pl.DataFrame(held, schema=CHAIN_COLUMNS).write_parquet(run / "blocked.parquet")
+    tie = dict.fromkeys(ACROSS_COLUMNS) | {"task": "lines", "document": HOSTILE, "currency": "EUR"}
+    tie |= {"total_expected": Decimal(10), "total_found": Decimal(9), "at_stake": Decimal(1)}
+    pl.DataFrame([tie], schema=ACROSS_COLUMNS).write_parquet(run / "ties.parquet")
+    tree = page(run)
+    assert [HOSTILE, "2", "lines: 2, 10.50 EUR"] in cells(tree)
+    assert ["lines", "EUR", "1", "0", "0", "0", "1", "0", "1.00 EUR", "does not tie out"] in cells(tree)
+    assert ["lines", HOSTILE, "the totals differ", "1.00 EUR", "10.00 EUR", "9.00 EUR", "– / –", "", ""] in cells(tree)
+    assert list(tree.iter("script", "img", "iframe")) == []
+
+
+def test_an_outcome_of_a_run_has_its_one_reason_in_a_file(run):
+    main = pl.read_parquet(run / "reasons.parquet")
+    assert main.schema == REASON_COLUMNS
+    assert main["key"].to_list() == ["A1", "A2", " A3", "A4"]  # the excluded row does not differ
 
 
 def test_no_text_of_the_data_becomes_markup(run):
@@ -181,7 +262,7 @@ def test_a_failed_task_has_a_line_of_its_own_and_the_others_keep_theirs(run):
     folders.save_failure(run, "products", ParameterError(f"no such thing: {HOSTILE}"))
     folders.finish(run, ["accounts", "products"])
     rows = cells(page(run).get_element_by_id("outcomes"))
-    assert rows[2] == ["products", f"ParameterError: no such thing: {HOSTILE}"]
+    assert rows[2] == ["products", f"a parameter is wrong (ParameterError): no such thing: {HOSTILE}"]
     assert rows[1][:2] == ["accounts", "12,345"]
     assert page(run).findtext(".//h1").startswith("Failed: products did not come to an end; of the others 4 rows")
 
@@ -217,6 +298,13 @@ def test_many_unmapped_values_are_counted_not_all_listed(run):
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(ParameterError, match="holds no run"):
         report.write_report(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["checks.json", "reasons.parquet", "quirks.parquet"])
+def test_a_run_that_lacks_a_file_is_refused(run, name):
+    (run / name).unlink()
+    with pytest.raises(ParameterError, match="did not come to its end; run again"):
+        report.write_report(run)
 
 
 def test_the_notebook_module_is_quick_to_import_and_leaves_no_trap_behind():

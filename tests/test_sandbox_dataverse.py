@@ -608,6 +608,25 @@ def test_external_product_gets_an_item_in_the_first_active_list(api: Api) -> Non
     assert [item[3] for item in _items(api)] == ["P3"]
 
 
+@pytest.mark.parametrize(
+    ("begins", "ends", "is_taken"),
+    [
+        ("2020-01-01", None, True),
+        (None, "2999-12-31", True),
+        (None, "2020-12-31", False),
+        ("2999-01-01", None, False),
+    ],
+)
+def test_only_a_price_list_that_is_valid_today_is_the_first_by_name(
+    api: Api, begins: str | None, ends: str | None, is_taken: bool
+) -> None:
+    dates = {name: day for name, day in (("begindate", begins), ("enddate", ends)) if day}
+    dollar = {"transactioncurrencyid@odata.bind": f"/transactioncurrencies({USD})"}
+    earlier = api.create("pricelevels", {"name": "a first"} | dates | dollar)
+    api.create("products", PRODUCT)
+    assert [item[0] for item in _items(api)] == [earlier if is_taken else LIST_A]
+
+
 def test_no_price_list_in_the_currency_fails_the_product(api: Api) -> None:
     yen = {"transactioncurrencyid@odata.bind": f"/transactioncurrencies({JPY})"}
     status, code, message = api.refused("POST", "products", PRODUCT | yen)

@@ -42,7 +42,11 @@ def frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
 def stock(store: Store) -> None:
     """Two companies, a German customer from Sales, one of F&O's own, and products."""
     store.load("LegalEntities", frame([{"LegalEntityId": "usmf"}, {"LegalEntityId": "demf"}]))
-    store.load("Currencies", frame([{"CurrencyCode": "USD"}, {"CurrencyCode": "EUR"}]))
+    rules = {"USD": "0.01", "EUR": "0.01", "JPY": "1", "KWD": "0.001"}
+    store.load(
+        "Currencies",
+        frame([{"CurrencyCode": code, "GeneralRoundingRule": Decimal(rule)} for code, rule in rules.items()]),
+    )
     store.load("UnitsOfMeasure", frame([{"UnitSymbol": "ea"}, {"UnitSymbol": "kg"}]))
     store.load("OperationalSitesV2", frame([{"dataAreaId": "usmf", "SiteId": site} for site in "12"]))
     houses = [("13", "1"), ("24", "2")]
@@ -459,6 +463,41 @@ def test_charges_of_the_header_are_taxed_and_its_discount_is_taken_off(fno: Fno)
     shown = ("OrderTotalChargesAmount", "OrderHeaderTaxAmount", "OrderTotalTaxAmount", "TotalDiscountAmount")
     assert [header[name] for name in shown] == [10, 1.9, 7.6, 1.5]
     assert header["OrderTotalAmount"] == 46.1  # 30.00 - 1.50 + 10.00 + 7.60
+
+
+@pytest.mark.parametrize(
+    ("currency", "discount", "amounts", "taxes", "total"),
+    [
+        # 1.7 x 10.00 less the discount; 19 per cent of it, of the other line (10.00) and of the charge (7)
+        pytest.param("USD", 5.55, (11.45, 10.0), (2.18, 1.9), 33.86, id="two places"),
+        pytest.param("KWD", 5.555, (11.445, 10.0), (2.175, 1.9), 33.85, id="three places"),
+        pytest.param("JPY", 5, (12, 10), (2, 2), 34, id="none"),
+    ],
+)
+def test_amounts_are_rounded_by_the_rule_of_their_currency(
+    fno: Fno, currency: str, discount: float, amounts: Any, taxes: Any, total: float
+) -> None:
+    fno.order(CurrencyCode=currency)
+    fno.patch(line_path(1), OrderedSalesQuantity=1.7, TotalDiscountAmount=discount)
+    fno.do("confirm", charges="7")
+    fno.totals()
+    lines, header = fno.lines(), fno.header()
+    assert tuple(line["LineAmount"] for line in lines) == amounts
+    assert tuple(line["TotalTaxAmount"] for line in lines) == taxes
+    assert (lines[0]["TotalDiscountAmount"], header["OrderTotalAmount"]) == (discount, total)
+    assert lines[0]["LineDiscountAmount"] == round(discount / 1.7, 2), "a unit's discount has two places everywhere"
+    fno.do("pick")
+    fno.do("ship", lines={"1": 1})
+    fno.do("invoice")
+    fno.do("ship")
+    fno.do("invoice")
+    parts = fno.rows(INVOICE_LINES)
+    places = {"USD": 2, "KWD": 3, "JPY": 0}[currency]
+    shown = [row[name] for row in parts for name in ("LineAmount", "LineTotalTaxAmount", "LineTotalDiscountAmount")]
+    shown += [row["TotalInvoiceAmount"] for row in fno.rows(INVOICES)]
+    assert shown == [round(amount, places) for amount in shown]
+    of_first = [row["LineTotalDiscountAmount"] for row in parts if row["LineCreationSequenceNumber"] == 1]
+    assert len(of_first) == 2 and sum(map(Decimal, map(str, of_first))) == Decimal(str(discount))
 
 
 @pytest.mark.parametrize("wish", [{"order": "ORD-9"}, {"nope": 1}, {"order": "ORD-1", "company": "demf"}])

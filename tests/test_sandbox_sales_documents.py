@@ -291,6 +291,17 @@ def test_locked_prices_outlive_a_change_of_the_price_list(api: Api) -> None:
     assert lines(api, "salesorder", order)[0]["priceperunit"] == D("11")
 
 
+def test_an_order_that_is_activated_after_prices_rose_comes_to_the_sum_of_its_lines(api: Api) -> None:
+    order = document(api, "salesorder")
+    line(api, "salesorder", order)
+    with api.store.transaction() as t:
+        item = t.get("productpricelevels", {"_productid_value": WIDGET})
+        t.update("productpricelevels", item["row_id"], {"amount": "11.00"})
+    patch(api, f"salesorders({order})", {"msdynce_processingstatus": ACTIVE})
+    assert lines(api, "salesorder", order)[0]["extendedamount"] == D("33")
+    assert api.get(f"salesorders({order})")["totalamount"] == D("33")
+
+
 def test_another_price_list_of_a_quote_prices_its_lines_again(api: Api) -> None:
     quote = document(api, "quote")
     line(api, "quote", quote)

@@ -129,13 +129,21 @@ def test_what_is_ours_has_a_note_that_says_so(task, field):
         (
             "order_headers_to_sales",
             {"ordernumber": "SalesOrderNumber"},
-            ["ordering_customer_from_sales", "invoice_customer_from_sales", "totals_updated", "confirmed"],
+            [
+                "ordering_customer_from_sales",
+                "invoice_customer_from_sales",
+                *["no_work_order", "totals_updated", "confirmed"],
+            ],
             ["came_from_fno"],
         ),
         (
             "order_lines_to_sales",
             {"msdynce_ordernumber": "SalesOrderNumber", "sequencenumber": "LineCreationSequenceNumber"},
-            ["ordering_customer_from_sales", "invoice_customer_from_sales", "totals_updated", "confirmed"],
+            [
+                "ordering_customer_from_sales",
+                "invoice_customer_from_sales",
+                *["no_work_order", "totals_updated", "confirmed"],
+            ],
             ["order_came_from_fno"],
         ),
         ("invoice_headers", {"invoicenumber": "InvoiceNumber"}, ["has_an_order", "no_work_order"], ["came_from_fno"]),
@@ -151,7 +159,8 @@ def test_keys_filters_and_scopes_are_those_of_prospect_to_cash(name, key, filter
     task = find_task(name, TEMPLATES)
     assert task.key == key
     assert [condition.name for condition in task.filter] == filters
-    assert [condition.name for condition in task.destination.scope] == scope
+    theirs = (*task.destination.scope, *task.destination.as_long_as)
+    assert [condition.name for condition in theirs] == scope
     assert all(condition.says for condition in (*task.filter, *task.destination.scope))
 
 
@@ -306,6 +315,41 @@ def test_totals_are_compared_and_never_sent():
         ("invoice_headers", "totaltax"),
         ("invoice_lines", "extendedamount"),
     }
+
+
+def test_known_quirks_stand_on_the_fields_that_they_concern():
+    known = {(task.name, quirk.name, field.destination) for task in tasks() for field, quirk in task.quirks()}
+    country = {("accounts", "AddressCountryRegionISOCode"), ("accounts", "DeliveryAddressCountryRegionISOCode"),
+               ("contacts", "PrimaryAddressCountryRegionISOCode"),
+               ("contacts_to_customer", "AddressCountryRegionISOCode")}  # fmt: skip
+    sent = {("quote_headers", "DeliveryAddressCountryRegionISOCode"),
+            ("order_headers_to_fno", "DeliveryAddressCountryRegionISOCode")}  # fmt: skip
+    expected = {(task, "japan_is_ja", field) for task, field in country | sent}
+    expected |= {(task, "three_letter_country", field) for task, field in country}
+    expected |= {("quote_headers", "bill_to_in_delivery", field)
+                 for field in ("DeliveryAddressStreetNumber", "DeliveryAddressZipCode")}  # fmt: skip
+    expected |= {
+        ("order_headers_to_fno", "name_comes_back_as_description", "CustomersOrderReference"),
+        ("order_headers_to_sales", "name_comes_back_as_description", "description"),
+        ("order_headers_to_sales", "name_comes_back_as_description", "name"),
+        ("order_headers_to_sales", "billing_country_by_region_id", "billto_country"),
+        ("invoice_headers", "discount_by_group_code", "discountamount"),
+    }
+    computed = {(t.name, f.destination) for t in tasks() for f in t.fields if f.role == "computed" and f.money}
+    expected |= {(task, "totals_copied", field) for task, field in computed}
+    assert known == expected
+
+
+def test_what_one_would_expect_instead_of_a_quirk_is_named_where_it_is_known():
+    instead = {(task.name, field.destination): quirk.instead for task in tasks() for field, quirk in task.quirks()}
+    assert {place: column for place, column in instead.items() if column} == {
+        ("quote_headers", "DeliveryAddressStreetNumber"): "shipto_line2",
+        ("quote_headers", "DeliveryAddressZipCode"): "shipto_postalcode",
+        ("order_headers_to_sales", "billto_country"): "InvoiceAddressCountryRegionISOCode",
+        ("invoice_headers", "discountamount"): "TotalDiscountAmount",
+    }
+    entries = {quirk.name: quirk.entries for task in tasks() for _, quirk in task.quirks() if quirk.entries}
+    assert entries == {"japan_is_ja": {"ja": "JP", "jap": "JP", "japan": "JP"}, "three_letter_country": {"": "US"}}
 
 
 def test_every_template_says_where_its_facts_are_from_and_what_is_odd():

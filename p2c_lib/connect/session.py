@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import ssl
 import threading
+import weakref
 from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
+import anyio
 import httpx
 from anyio.from_thread import start_blocking_portal
 
@@ -74,16 +76,25 @@ class Session:
         self._metadata: Metadata | None = None
         self._metadata_lock = threading.Lock()
         trust = _trust(verify, ca_file)
-        self._stack = ExitStack()
-        self._portal = self._stack.enter_context(start_blocking_portal(name=f"p2c-{system}"))
         source = token_source or source_for(auth or Auth(), self.root)
+        stack = ExitStack()
+        portal = self._portal = stack.enter_context(start_blocking_portal(name=f"p2c-{system}"))
 
         def build() -> tuple[httpx.AsyncClient, Sender]:
             http = new_http(self.limits, self.root, trust, transport)
             return http, Sender(http, self.dialect, self.root, TokenCache(source), self.limits)
 
-        self._http, self._sender = self._portal.call(build)
-        self._stack.callback(lambda: self._portal.call(self._http.aclose))
+        http, self._sender = portal.call(build)
+
+        async def stop() -> None:
+            await portal.stop(cancel_remaining=True)  # this call too
+            with anyio.CancelScope(shield=True):
+                await http.aclose()
+
+        stack.callback(portal.call, stop)
+        # A client that nobody closes is closed when it is collected, or at the latest when the process ends: later,
+        # while the interpreter is taken down, its thread runs no more, and waiting for it would never end.
+        self._end = weakref.finalize(self, _end, stack, portal.call(threading.get_ident))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.system!r}, {self.root!r}, company={self.company!r})"
@@ -95,8 +106,8 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """Close connections and end the client's thread; closing twice does nothing."""
-        self._stack.close()
+        """End what is still under way, close connections and end the client's thread; twice is as good as once."""
+        self._end()
 
     @property
     def stats(self) -> Stats:
@@ -124,8 +135,14 @@ class Session:
     ) -> Future[httpx.Response]:
         all_headers = {**headers, **({"Content-Type": "application/json"} if body is not None else {})}
 
+        sender = self._sender  # and not the client: its own thread must not be the last to know of it
+
         async def send() -> httpx.Response:
-            return await self._sender.send(method, url, all_headers, body, what=what, is_safe=method == "GET")
+            try:
+                return await sender.send(method, url, all_headers, body, what=what, is_safe=method == "GET")
+            except anyio.get_cancelled_exc_class():  # by `close`, or nobody waits for it any more
+                kind = ConnectError if method == "GET" else LostAnswer
+                raise kind(f"{what}: this client was closed before the answer came") from None
 
         try:
             return self._portal.start_task_soon(send)
@@ -145,6 +162,14 @@ class Session:
                 status=response.status_code,
             )
         return said
+
+
+def _end(stack: ExitStack, loop_thread: int) -> None:
+    """Close connections and end the client's thread; from another one where the collector ran in just that thread."""
+    if threading.get_ident() == loop_thread:
+        threading.Thread(target=stack.close, name="p2c-end", daemon=True).start()
+    else:
+        stack.close()
 
 
 def _trust(verify: bool, ca_file: Path | None) -> bool | ssl.SSLContext:

@@ -117,6 +117,7 @@ def check_against(task: Task, source: Entity, destination: Entity) -> list[str]:
         ("source.scope", source, task.source.scope),
         ("destination.scope", destination, task.destination.scope),
         ("destination.only", destination, task.destination.only),
+        ("destination.as_long_as", destination, task.destination.as_long_as),
     ):
         for condition in conditions:
             where = f"{task.name}: {side}.{condition.name}"
@@ -183,6 +184,9 @@ def _source_names(task: Task) -> Iterator[tuple[str, str]]:
             if name not in seen:
                 seen.add(name)
                 yield f"{field.destination}: source", name
+        for quirk in field.quirk:
+            if quirk.instead is not None:
+                yield f"{field.destination}: quirk.{quirk.name}.instead", quirk.instead
     for condition in (*task.filter, *task.source.scope):
         yield f"filter.{condition.name}", condition.column
 

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from p2c_lib.errors import ParameterError, TemplateError
 from p2c_lib.model.overlays import Loc, Node, Sources, lay_over, locate, read, read_file, suggest
-from p2c_lib.model.parts import USES, Condition, FieldMap, Parent, Route, Side, Task, Template, ValueMap
+from p2c_lib.model.parts import USES, Condition, FieldMap, Parent, Quirk, Route, Side, Task, Template, ValueMap
 
 _COLUMN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*(\([A-Za-z_]\w*\))?)*")
 _SHAPES: Mapping[str, type[BaseModel]] = {
@@ -24,8 +24,10 @@ _SHAPES: Mapping[str, type[BaseModel]] = {
     "filter": Condition,
     "scope": Condition,
     "only": Condition,
+    "as_long_as": Condition,
     "fields": FieldMap,
     "parent": Parent,
+    "quirk": Quirk,
     "value_maps": ValueMap,
 }
 _INJECTED = ("template", "value_maps")  # of a task: set on load, never written in a file
@@ -165,14 +167,30 @@ def _parse_value_maps(sources: Sources) -> Iterator[tuple[str, ValueMap]]:
             for detail in error.errors():
                 sources.add(locate(node, detail["loc"]), _message(detail, ValueMap))
             continue
-        for key in value_map.entries:
-            if key != key.strip().lower():
-                right = key.strip().lower()
-                sources.add(
-                    locate(node, ("entries", key)),
-                    f"'{key}' never matches, source values are compared trimmed and in lower case; write '{right}'",
-                )
+        for loc, message in (*_entry_faults((), value_map.entries), *_quirk_faults((), value_map.quirk, "")):
+            sources.add(locate(node, loc), message)
         yield name, value_map
+
+
+def _entry_faults(loc: Loc, entries: Mapping[str, str]) -> Iterator[Fault]:
+    for key in entries:
+        right = key.strip().lower()
+        if key != right:
+            message = f"'{key}' never matches, source values are compared trimmed and in lower case; write '{right}'"
+            yield (*loc, "entries", key), message
+
+
+def _quirk_faults(loc: Loc, quirks: tuple[Quirk, ...], of: str) -> Iterator[Fault]:
+    """What is wrong with the quirks of a field with this kind of map; of a value map, with none."""
+    for number, quirk in enumerate(quirks):
+        at = (*loc, "quirk", number)
+        yield from _entry_faults(at, quirk.entries)
+        if quirk.instead is not None and (of in ("", "default") or not _COLUMN.fullmatch(quirk.instead)):
+            yield (*at, "instead"), f"'{quirk.instead}' is not the name of a source column that could be copied instead"
+        if quirk.entries and of not in ("", "value_map"):
+            yield (*at, "entries"), f"map {of} looks nothing up; name the column that one would expect, 'instead: ...'"
+        if quirk.entries and quirk.instead is not None:
+            yield (*at, "instead"), "stands beside 'entries'; one would expect one of the two, not both"
 
 
 def _parse_templates(sources: Sources, value_maps: Mapping[str, ValueMap]) -> Iterator[tuple[str, Template]]:
@@ -298,9 +316,10 @@ def _faults(template: Template, value_maps: Mapping[str, Any]) -> Iterator[Fault
             ((*at, "filter"), task.filter),
             ((*at, "destination", "scope"), task.destination.scope),
             ((*at, "destination", "only"), task.destination.only),
+            ((*at, "destination", "as_long_as"), task.destination.as_long_as),
         ):
             yield from _condition_faults(loc, conditions)
-        for entry in ("scope", "only"):
+        for entry in ("scope", "only", "as_long_as"):
             if getattr(task.source, entry):
                 yield (*at, "source", entry), "belongs to the destination; what a source row must be is the filter"
         by_name: dict[str, FieldMap] = {}
@@ -385,6 +404,7 @@ def _field_faults(loc: Loc, field: FieldMap, value_maps: Mapping[str, Any]) -> I
         yield (*loc, "setting"), "takes the place of a constant; it belongs to 'map: default'"
     if field.value_map is not None and field.value_map not in value_maps:
         yield (*loc, "value_map"), f"no value map '{field.value_map}'; {suggest(field.value_map, value_maps)}"
+    yield from _quirk_faults(loc, field.quirk, field.map)
     try:
         columns = [column for step in field.steps() for column in step.columns]
     except ValueError as error:

@@ -254,13 +254,14 @@ def _change_value_map(sources: Sources, node: Node, name: str, changes: Any) -> 
 
 
 def _change_task(sources: Sources, task: Node, changes: Node) -> Node:
-    _known(sources, changes, ("fields", "filter", "scope", "only", "key", "amount", "currency", "title", "note"))
+    of_destination = ("scope", "only", "as_long_as")
+    _known(sources, changes, ("fields", "filter", *of_destination, "key", "amount", "currency", "title", "note"))
     plain = {key: changes[key] for key in ("key", "amount", "currency", "title", "note") if key in changes}
     new = changed(task, Node(plain, changes.where))
     new["fields"] = _change_list(sources, task.get("fields"), _mapping(sources, changes, "fields"), "destination")
     if "filter" in changes:
         new["filter"] = _change_list(sources, task.get("filter"), _mapping(sources, changes, "filter"), "name")
-    for entry in ("scope", "only"):
+    for entry in of_destination:
         side = new.get("destination")
         if entry in changes and isinstance(side, Node):
             conditions = _change_list(sources, side.get(entry), _mapping(sources, changes, entry), "name")

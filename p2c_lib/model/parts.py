@@ -1,4 +1,4 @@
-"""What a template says, as frozen objects: Template, Task, Side, Condition, FieldMap, Parent, ValueMap."""
+"""What a template says, as frozen objects: Template, Task, Side, Condition, FieldMap, Quirk, Parent, ValueMap."""
 
 from __future__ import annotations
 
@@ -80,14 +80,37 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
+class Quirk(_Part):
+    """Something odd that a template is known to do. Who finds the destination otherwise has found no error.
+
+    Attributes:
+        name: The same on all fields that it concerns.
+        says: What is odd, in words.
+        instead: The source column that one would expect, copied as it is.
+        entries: The entries that one would expect in the value map; the key ``""`` is the value for a blank source.
+
+    A quirk with neither touches every row, and what one would expect instead is not known.
+    """
+
+    name: str
+    says: str
+    instead: str | None = None
+    entries: Annotated[dict[str, Text], BeforeValidator(_as_entries)] = {}
+
+
+Quirks = Annotated[tuple[Quirk, ...], BeforeValidator(_as_list)]
+
+
 class ValueMap(_Part):
     """A table from source values to destination values; keys are compared trimmed and in lower case.
 
-    The key ``""`` is the value for a blank source. A source value without an entry is *unmapped*.
+    The key ``""`` is the value for a blank source. A source value without an entry is *unmapped*. Its quirks are those
+    of all fields that use it.
     """
 
     name: str
     entries: Annotated[dict[str, Text], BeforeValidator(_as_entries)]
+    quirk: Quirks = ()
     confidence: Confidence = "confirmed"
     note: str = ""
 
@@ -168,6 +191,8 @@ class Side(_Part):
         label: As people call it.
         only: Of the destination: rows that fail one of these are never read, so that they pair with nothing.
         scope: Of the destination: a row that fails one of these counts only if a source row has its key.
+        as_long_as: Of the destination: as long as these hold the source is the master. A row that fails one is left
+            alone, and so are the source rows with its key (of a task of lines: of its document), which are excluded.
     """
 
     system: System
@@ -175,6 +200,12 @@ class Side(_Part):
     label: str = ""
     only: tuple[Condition, ...] = ()
     scope: tuple[Condition, ...] = ()
+    as_long_as: tuple[Condition, ...] = ()
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """All of them."""
+        return *self.scope, *self.only, *self.as_long_as
 
 
 class Parent(_Part):
@@ -223,6 +254,7 @@ class FieldMap(_Part):
         progress: Values in the order in which a document goes through them, each with the paper that brings it about; a
             found value further down than the expected one is ahead.
         apart: Values outside that order: a cancelled document is neither behind nor ahead.
+        quirk: What is odd about it, known and no error.
         confidence: Of the pair of fields and the kind of map.
         transform_confidence: Of the constant, value map or transform.
         note: What a reader should know.
@@ -248,6 +280,7 @@ class FieldMap(_Part):
     also: tuple[Text, ...] = ()
     progress: Annotated[dict[str, str], BeforeValidator(_as_entries)] = {}
     apart: tuple[Text, ...] = ()
+    quirk: Quirks = ()
     confidence: Confidence = "confirmed"
     transform_confidence: Confidence = "confirmed"
     note: str = ""
@@ -291,6 +324,11 @@ class FieldMap(_Part):
         """The source columns it reads, each once; the steps must be sound."""
         combined = (column for step in self.steps() for column in step.columns)
         return tuple(dict.fromkeys([*([self.source] if self.source else []), *combined]))
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The source columns it reads, and those that its quirks would have it read instead; each once."""
+        return tuple(dict.fromkeys([*self.sources, *(quirk.instead for quirk in self.quirk if quirk.instead)]))
 
 
 class TieOut(_Part):
@@ -369,6 +407,14 @@ class Task(_Part):
             if field.destination == destination:
                 return field
         raise KeyError(f"{self.name} fills no column '{destination}'")
+
+    def quirks(self) -> list[tuple[FieldMap, Quirk]]:
+        """The known quirks of its fields: each field's own, then those of its value map."""
+        found = []
+        for field in self.fields:
+            value_map = self.value_maps.get(field.value_map or "")
+            found += [(field, quirk) for quirk in (*field.quirk, *(value_map.quirk if value_map else ()))]
+        return found
 
 
 class Template(_Part):

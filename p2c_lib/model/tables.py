@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from p2c_lib.model.parts import FieldMap, Task, Template
+from p2c_lib.model.parts import FieldMap, Quirk, Task, Template
 
 _ROLES: Mapping[str, list[str]] = {
     "sync": [],
@@ -33,10 +33,14 @@ def describe(template: Template) -> list[dict[str, str]]:
         template: The template.
 
     Returns:
-        ``task``, ``destination``, ``from`` (the rule in words), ``compared`` (how), ``confidence``, ``note``.
+        ``task``, ``destination``, ``from`` (the rule in words), ``compared`` (how), ``confidence``, ``note``, ``quirk``
+        (what is odd about it, known and no error).
     """
     rows = []
     for task in template.tasks:
+        odd: dict[str, list[str]] = {}
+        for field, quirk in task.quirks():
+            odd.setdefault(field.destination, []).append(quirk_text(quirk))
         for field in task.fields:
             marks = [*field.normalise, *(["lookup"] if field.lookup else []), *(["money"] if field.money else [])]
             marks += [f"tolerance {field.tolerance}"] if field.tolerance is not None else []
@@ -51,6 +55,7 @@ def describe(template: Template) -> list[dict[str, str]]:
                     "compared": ", ".join(marks),
                     "confidence": "confirmed" if sure == {"confirmed"} else "inferred",
                     "note": field.note,
+                    "quirk": "; ".join(odd.get(field.destination, [])),
                 }
             )
     return rows
@@ -77,6 +82,21 @@ def rule_text(field: FieldMap) -> str:
         case "transform":
             text = ", ".join([*([] if field.steps()[0].columns else [text]), *field.transform])
     return text + (f", first {field.truncate} characters" if field.truncate else "")
+
+
+def quirk_text(quirk: Quirk) -> str:
+    """A quirk in words: ``street line 2 of the bill-to address (one would expect shipto_line2)``.
+
+    Args:
+        quirk: The quirk.
+
+    Returns:
+        The words.
+    """
+    values = dict.fromkeys(quirk.entries.values())
+    keys = {value: [key or "a blank" for key, other in quirk.entries.items() if other == value] for value in values}
+    better = quirk.instead or "; ".join(f"{value} for {', '.join(names)}" for value, names in keys.items())
+    return quirk.says + (f" (one would expect {better})" if better else "")
 
 
 def list_rows(templates: Mapping[str, Template]) -> list[dict[str, str]]:

@@ -180,7 +180,8 @@ def price_lists(context: Context) -> Iterator[Check]:
         pl.col("begindate").is_null() | (pl.col("begindate").cast(pl.Date) <= today),
         pl.col("enddate").is_null() | (pl.col("enddate").cast(pl.Date) >= today),
     )
-    first = dict(valid.sort("name", descending=True).select(rule["currency"], "name").iter_rows())
+    by_name = pl.col("name").str.to_lowercase()  # as the service sorts
+    first = dict(valid.sort(by_name, descending=True).select(rule["currency"], "name").iter_rows())
     used: dict[str, bool] = {}
     for task in tasks:
         field = task.field(rule["currency"])

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from p2c_lib.sandbox.dataverse_core import Failure, Work
 from p2c_lib.sandbox.schema import Column, Entity
-from p2c_lib.sandbox.store import decimal_text, new_guid
+from p2c_lib.sandbox.store import decimal_text, new_guid, now
 
 __all__ = ["after_write", "before_create", "before_update"]
 
@@ -181,13 +181,16 @@ def _take_from_parents(work: Work, row: dict[str, Any]) -> None:
 
 
 def _price_list_item(work: Work, product: Mapping[str, Any]) -> None:
-    """Make or refresh the item in the product's own price list, else the first active one of its currency by name."""
+    """Make or refresh the item in the product's own price list, else the first valid one of its currency by name."""
     lists, items = work.store.tables["pricelevels"], work.store.tables["productpricelevels"]
     price_list = product.get("_pricelevelid_value")
     if price_list is None:
+        begins, ends = (sa.func.substr(lists.c[name], 1, 10) for name in ("begindate", "enddate"))
+        today = now()[:10]
         price_list = work.t.scalar(
             sa.select(lists.c.pricelevelid)
             .where(lists.c.statecode == 0)
+            .where(sa.or_(begins.is_(None), begins <= today), sa.or_(ends.is_(None), ends >= today))
             .where(lists.c._transactioncurrencyid_value == product["_transactioncurrencyid_value"])
             .order_by(lists.c.name)
             .limit(1)

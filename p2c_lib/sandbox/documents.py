@@ -9,8 +9,9 @@ What the templates and both services go by:
   A revised quote keeps its number beside the active one.
 - Orders flow out with processing status Active, only externally maintained products, not maintained externally; their
   lines with ``msdynce_orderhasexternalmaintainedproductsonly``, ``msdynce_orderissubmitted`` and the header's
-  processing status Active and flag (``salesorderid.msdynce_...``). F&O's rows are the task's business while
-  ``SalesOrderProcessingStatus`` is Active and ``SalesOrderOriginType`` is SalesOrderIntegration: those that P2C made.
+  processing status Active and flag (``salesorderid.msdynce_...``). Not any more once F&O has confirmed them. F&O's rows
+  are the task's business while ``SalesOrderProcessingStatus`` is Active and ``SalesOrderOriginType`` is
+  SalesOrderIntegration: those that P2C made.
 - Orders flow back with both customer flags Yes, totals updated, processing status not Active. Rows of Sales are the
   task's business when the header has ``msdynce_ismaintainedexternally`` (lines: ``salesorderid.``, and no
   ``msdynce_ismisctax``). All lines of orders carry ``msdynce_ordernumber``, those of invoices Sales made no number.

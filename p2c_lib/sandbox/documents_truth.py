@@ -65,6 +65,11 @@ def excluded_documents(sales: Frames, fno: Frames) -> list[pl.DataFrame]:
         & pl.col("msdynce_orderhasexternalmaintainedproductsonly")
         & pl.col("msdynce_orderissubmitted")
     )
+    # F&O is the master of what it has confirmed, also while Sales does not know it yet
+    confirmed = fno["CDSSalesOrderHeaders"].filter(
+        pl.col("dataAreaId") == "usmf", pl.col("SalesOrderProcessingStatus") != "Active"
+    )
+    confirmed = confirmed["SalesOrderNumber"].str.strip_chars().str.to_lowercase().drop_nulls().implode()
     customers = [pl.col(f"{name}CustomerIsExternallyMaintained") == "Yes" for name in ("Ordering", "Invoice")]
     back = customers[0] & customers[1] & (pl.col("SalesOrderProcessingStatus") != "Active")
     usmf = pl.col("dataAreaId") == "usmf"
@@ -73,10 +78,10 @@ def excluded_documents(sales: Frames, fno: Frames) -> list[pl.DataFrame]:
     sources = {
         "quote_headers": (sales["quotes"], quote, pl.col("quotenumber")),
         "quote_lines": (numbered(sales, "quotedetails"), quote_line, line_key("number", "sequencenumber")),
-        "order_headers_to_fno": (sales["salesorders"], out, pl.col("ordernumber")),
+        "order_headers_to_fno": (sales["salesorders"], out & _is_none("ordernumber", confirmed), pl.col("ordernumber")),
         "order_lines_to_fno": (
             numbered(sales, "salesorderdetails", *flags),
-            out_line,
+            out_line & _is_none("number", confirmed),
             line_key("number", "sequencenumber"),
         ),
         "order_headers_to_sales": (heads, back & (pl.col("AreTotalsUpdated") == "Yes"), pl.col("SalesOrderNumber")),
@@ -90,6 +95,10 @@ def excluded_documents(sales: Frames, fno: Frames) -> list[pl.DataFrame]:
         rows.filter(~flows.fill_null(False)).select(task=pl.lit(task), key=key.fill_null(""))
         for task, (rows, flows, key) in sources.items()
     ]
+
+
+def _is_none(number: str, of: pl.Series) -> pl.Expr:
+    return ~pl.col(number).str.strip_chars().str.to_lowercase().is_in(of).fill_null(False)
 
 
 def in_use(sales: Frames, fno: Frames) -> tuple[pl.Series, pl.Series]:

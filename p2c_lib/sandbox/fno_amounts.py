@@ -1,7 +1,8 @@
 """Amounts of document lines in Finance and Operations: the split discount, line amounts and taxes. Pure functions.
 
-That a whole-line discount is kept per unit with the rest as a charge is documented; that percentages come after
-amounts, that halves are rounded away from zero, and every tax rate, is inferred.
+That a whole-line discount is kept per unit, at two places whatever the currency, with the rest as a charge is
+documented. Inferred: that amounts are rounded by the currency's general rounding rule, gross and discount each by
+itself, halves away from zero; that percentages come after amounts; and every tax rate.
 """
 
 from collections.abc import Mapping
@@ -27,23 +28,25 @@ class Discount:
     charge: Decimal
 
 
-def cents(amount: Decimal) -> Decimal:
-    """Round to two decimals, halves away from zero."""
-    return amount.quantize(CENT, ROUND_HALF_UP, context=EXACT)
+def rounded(amount: Decimal, unit: Decimal = CENT) -> Decimal:
+    """Round to a whole number of units (a currency's rounding rule: 0.01, 1, 0.05), halves away from zero."""
+    count = EXACT.divide(amount, unit).quantize(Decimal(1), ROUND_HALF_UP, context=EXACT)
+    return EXACT.multiply(count, unit)
 
 
-def split_discount(discount: Decimal, quantity: Decimal) -> Discount:
+def split_discount(discount: Decimal, quantity: Decimal, unit: Decimal = CENT) -> Discount:
     """Split the discount of a whole line.
 
     Args:
         discount: Of the whole line.
         quantity: Of the line; at zero all of it becomes a charge.
+        unit: What a discount per unit is a whole number of; published is 0.01.
 
     Returns:
         Per unit u = round(discount / quantity, 2) and the charge u x quantity - discount: 10.00 over 3 is 3.33 and
         -0.01.
     """
-    per_unit = cents(EXACT.divide(discount, quantity)) if quantity else Decimal(0)
+    per_unit = rounded(EXACT.divide(discount, quantity), unit) if quantity else Decimal(0)
     return Discount(per_unit, EXACT.subtract(EXACT.multiply(per_unit, quantity), discount))
 
 
@@ -57,15 +60,16 @@ def gross_amount(price: Decimal, quantity: Decimal, price_quantity: Decimal) -> 
     return EXACT.divide(EXACT.multiply(price, quantity), price_quantity or Decimal(1))
 
 
-def line_amounts(row: Mapping[str, Any], quantity_column: str) -> tuple[Decimal, Decimal]:
+def line_amounts(row: Mapping[str, Any], quantity_column: str, unit: Decimal = CENT) -> tuple[Decimal, Decimal]:
     """Compute discount and amount of a stored line.
 
     Args:
         row: The line, amounts as decimal text.
         quantity_column: Column that holds the quantity.
+        unit: Rounding rule of the currency.
 
     Returns:
-        ``TotalDiscountAmount`` and ``LineAmount`` (price x quantity - discount, without tax, two decimals).
+        ``TotalDiscountAmount`` and ``LineAmount`` (price x quantity - discount, without tax).
     """
     value = {
         name: Decimal(row[name])
@@ -78,8 +82,13 @@ def line_amounts(row: Mapping[str, Any], quantity_column: str) -> tuple[Decimal,
     discount = whole_discount(Discount(per_unit, value["FixedPriceCharges"]), quantity)
     share = 1 - (1 - value["LineDiscountPercentage"] / 100) * (1 - value["MultilineDiscountPercentage"] / 100)
     if share:
-        discount += cents((gross - quantity * per_unit) * share)
-    return discount, cents(gross - discount)
+        discount += rounded((gross - quantity * per_unit) * share, unit)
+    return discount, net_amount(gross, discount, unit)
+
+
+def net_amount(gross: Decimal, discount: Decimal, unit: Decimal = CENT) -> Decimal:
+    """Gross less discount, each rounded by itself, as Sales does: of 0.005 less 1.00 they would differ otherwise."""
+    return rounded(gross, unit) - rounded(discount, unit)
 
 
 def tax_rate(region: str, tax_group: str = "") -> Decimal:
@@ -99,6 +108,6 @@ def tax_rate(region: str, tax_group: str = "") -> Decimal:
     return Decimal(TAX_RATES.get(iso, 0)) / 100
 
 
-def tax_on(amount: Decimal, rate: Decimal) -> Decimal:
-    """Tax on an amount, two decimals."""
-    return cents(amount * rate)
+def tax_on(amount: Decimal, rate: Decimal, unit: Decimal = CENT) -> Decimal:
+    """Tax on an amount, rounded by the currency's rule."""
+    return rounded(amount * rate, unit)

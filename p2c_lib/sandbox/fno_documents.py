@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from p2c_lib.sandbox.fno_addresses import ADDRESS, complete_addresses, customer_address
 from p2c_lib.sandbox.fno_amounts import line_amounts, split_discount
 from p2c_lib.sandbox.fno_kinds import BY_SET, ORDER, Kind, header_key, same
-from p2c_lib.sandbox.fno_rules import next_number
+from p2c_lib.sandbox.fno_rules import next_number, rounding_rule
 from p2c_lib.sandbox.schema import EMPTY_DATE, Entity
 from p2c_lib.sandbox.store import Transaction, decimal_text, now
 
@@ -49,7 +49,7 @@ def fill_document(t: Transaction, entity: Entity, row: dict[str, Any], given: Ma
         _fill_header(t, kind, row, given)
     else:
         _fill_line(t, kind, row, given)
-        row |= _line_amounts(kind, row, given)
+        row |= _line_amounts(t, kind, row, given)
     row |= complete_addresses(entity, row, given)
 
 
@@ -153,13 +153,13 @@ def document_changes(
     more: dict[str, Any] = {}
     if entity.name == kind.lines:
         if given.keys() & (_PARTS | {kind.quantity, "SalesPrice", "SalesPriceQuantity", "TotalDiscountAmount"}):
-            more |= _line_amounts(kind, row, given)
+            more |= _line_amounts(t, kind, row, given)
     elif kind is ORDER and given.keys() & {kind.customer, "InvoiceCustomerAccountNumber"}:
         more |= external_flags(t, row)
     return more | complete_addresses(entity, row, given)
 
 
-def _line_amounts(kind: Kind, row: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def _line_amounts(t: Transaction, kind: Kind, row: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Split the discount unless the client sent its parts, and compute the line's amounts."""
     more: dict[str, Any] = {}
     is_simple = not any(Decimal(row[name]) for name in _OTHER_DISCOUNTS) and not given.keys() & _PARTS
@@ -167,7 +167,7 @@ def _line_amounts(kind: Kind, row: Mapping[str, Any], given: Mapping[str, Any]) 
         split = split_discount(Decimal(row["TotalDiscountAmount"]), Decimal(row[kind.quantity]))
         more |= {"LineDiscountAmount": decimal_text(split.per_unit), "FixedPriceCharges": decimal_text(split.charge)}
         more |= dict.fromkeys(_OTHER_DISCOUNTS, "0")
-    discount, amount = line_amounts({**row, **more}, kind.quantity)
+    discount, amount = line_amounts({**row, **more}, kind.quantity, rounding_rule(t, row["CurrencyCode"]))
     return more | {"TotalDiscountAmount": decimal_text(discount), "LineAmount": decimal_text(amount)}
 
 

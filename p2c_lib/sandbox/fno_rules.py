@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
 
+from p2c_lib.sandbox.fno_amounts import CENT
 from p2c_lib.sandbox.schema import Entity
 from p2c_lib.sandbox.store import Transaction
 
@@ -121,6 +123,12 @@ def next_number(t: Transaction, entity: str, column: str, form: str, company: st
     while t.get(entity, {**where, column: form.format(count)}) is not None:
         count += 1
     return form.format(count)
+
+
+def rounding_rule(t: Transaction, currency: str) -> Decimal:
+    """What amounts of a currency are whole numbers of: its general rounding rule, 0.01 where it has none."""
+    row = t.get("Currencies", {"CurrencyCode": currency})
+    return Decimal(row["GeneralRoundingRule"] if row else 0) or CENT
 
 
 def infolog(t: Transaction, entity: Entity, row: Mapping[str, Any], changed: set[str]) -> list[str]:

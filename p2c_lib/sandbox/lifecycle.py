@@ -247,6 +247,7 @@ def _make(folder: Path, made: Mapping[str, Any], wrong: Sequence[str]) -> None:
         store.close()
     # From here to the end the folder's data is not whole; without data.json the next start makes it anew.
     (folder / "data.json").unlink(missing_ok=True)
+    (folder / "calendar.json").unlink(missing_ok=True)  # the new rows have lived through no day
     world.truth.write_parquet(folder / "truth.parquet")
     for system in SYSTEMS:
         database = folder / f"{system}.sqlite"

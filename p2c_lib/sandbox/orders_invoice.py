@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from p2c_lib.sandbox.fno_amounts import cents, gross_amount, tax_on
+from p2c_lib.sandbox.fno_amounts import gross_amount, net_amount, rounded, tax_on
 from p2c_lib.sandbox.fno_kinds import ORDER
-from p2c_lib.sandbox.fno_rules import next_number
+from p2c_lib.sandbox.fno_rules import next_number, rounding_rule
 from p2c_lib.sandbox.orders_state import INVOICE_LINES, INVOICES, Progress, invoiced_lines, order_invoices
 from p2c_lib.sandbox.orders_totals import rate_of
 from p2c_lib.sandbox.schema import EMPTY_DATE
@@ -71,14 +71,14 @@ def post_invoice(
     voucher = VOUCHER.format(number.rpartition("-")[2])
     key = {"dataAreaId": header["dataAreaId"], "InvoiceNumber": number, "InvoiceDate": date, "LedgerVoucher": voucher}
     before, earlier = invoiced_lines(t, header), order_invoices(t, header)
-    rate = rate_of(t, header)
+    rate, unit = rate_of(t, header), rounding_rule(t, header["CurrencyCode"])
     amounts = tax = Decimal(0)
     for line in lines:
         sequence = line["LineCreationSequenceNumber"]
         if sequence not in quantities:
             continue
-        discount, amount = _line(line, quantities[sequence], before.get(sequence, []), after[sequence])
-        mine = tax_on(amount, rate)
+        discount, amount = _line(line, quantities[sequence], before.get(sequence, []), after[sequence], unit)
+        mine = tax_on(amount, rate, unit)
         amounts, tax = amounts + amount, tax + mine
         row = {
             "LineCreationSequenceNumber": sequence,
@@ -92,8 +92,8 @@ def post_invoice(
         same = ("ProductNumber", "ProductName", "SalesUnitSymbol", "SalesPrice", "ConfirmedShippingDate")
         t.insert(INVOICE_LINES, {**key, **row, **{name: line[name] for name in same}})
     charges = Decimal(0) if earlier else Decimal(header["OrderTotalChargesAmount"])
-    discount = _header_discount(header, lines, amounts, earlier, after)
-    header_tax = tax_on(charges, rate)
+    discount = _header_discount(header, lines, amounts, earlier, after, unit)
+    header_tax = tax_on(charges, rate, unit)
     total = amounts - discount + charges + tax + header_tax
     worth = {
         "TotalDiscountCustomerGroupCode": discount,
@@ -114,16 +114,16 @@ def post_invoice(
 
 
 def _line(
-    line: Mapping[str, Any], quantity: Decimal, before: list[dict[str, Any]], after: Progress
+    line: Mapping[str, Any], quantity: Decimal, before: list[dict[str, Any]], after: Progress, unit: Decimal
 ) -> tuple[Decimal, Decimal]:
     ordered, whole = Decimal(line[ORDER.quantity]), Decimal(line["TotalDiscountAmount"])
     if quantity == ordered:
         return whole, Decimal(line["LineAmount"])
-    discount = cents(whole * quantity / ordered)
+    discount = rounded(whole * quantity / ordered, unit)
     if after.invoiced >= ordered:
         discount = whole - sum((Decimal(row["LineTotalDiscountAmount"]) for row in before), Decimal(0))
     gross = gross_amount(Decimal(line["SalesPrice"]), quantity, Decimal(line["SalesPriceQuantity"]))
-    return discount, cents(gross - discount)
+    return discount, net_amount(gross, discount, unit)
 
 
 def _header_discount(
@@ -132,10 +132,11 @@ def _header_discount(
     amounts: Decimal,
     earlier: list[dict[str, Any]],
     after: Mapping[int, Progress],
+    unit: Decimal,
 ) -> Decimal:
     whole = Decimal(header["TotalDiscountAmount"])
     ordered = sum((Decimal(line["LineAmount"]) for line in lines), Decimal(0))
     given = sum((Decimal(row["TotalDiscountCustomerGroupCode"]) for row in earlier), Decimal(0))
     if all(state.invoiced >= state.ordered for state in after.values()) or not ordered:
         return whole - given
-    return cents(whole * amounts / ordered)
+    return rounded(whole * amounts / ordered, unit)

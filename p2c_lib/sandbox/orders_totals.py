@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from p2c_lib.errors import SandboxError
 from p2c_lib.sandbox.fno_amounts import tax_on, tax_rate
 from p2c_lib.sandbox.fno_kinds import ORDER, QUOTATION, Kind
+from p2c_lib.sandbox.fno_rules import rounding_rule
 from p2c_lib.sandbox.store import Store, Transaction, decimal_text
 
 _AT_ONCE = 500
@@ -89,7 +90,15 @@ def _stale(t: Transaction, kind: Kind, wish: Mapping[str, Any]) -> list[dict[str
         where += [table.c[kind.number] == wish["order"]]
     else:
         where += [table.c[kind.header_flag] == "No"]
-    names = ("row_id", "dataAreaId", kind.number, _TOTALS[kind.headers]["charges"], "TotalDiscountAmount", *_PAYER)
+    names = (
+        "row_id",
+        "dataAreaId",
+        kind.number,
+        "CurrencyCode",
+        _TOTALS[kind.headers]["charges"],
+        "TotalDiscountAmount",
+        *_PAYER,
+    )
     columns = [table.c[name] for name in names]
     return t.rows(sa.select(*columns).where(*where).order_by(table.c.dataAreaId, table.c[kind.number]))
 
@@ -103,7 +112,8 @@ def _calculate(t: Transaction, kind: Kind, company: str, headers: list[dict[str,
         found.setdefault(line[kind.number].casefold(), []).append(line)
     of_headers, of_lines = [], []
     for header in headers:
-        totals, taxes = _totals(kind, header, found.get(header[kind.number].casefold(), []), rate_of(t, header))
+        mine = found.get(header[kind.number].casefold(), [])
+        totals, taxes = _totals(kind, header, mine, rate_of(t, header), rounding_rule(t, header["CurrencyCode"]))
         of_headers.append(totals)
         of_lines += taxes
     _write(t, kind.headers, of_headers)
@@ -111,19 +121,19 @@ def _calculate(t: Transaction, kind: Kind, company: str, headers: list[dict[str,
 
 
 def _totals(
-    kind: Kind, header: Mapping[str, Any], lines: list[dict[str, Any]], rate: Decimal
+    kind: Kind, header: Mapping[str, Any], lines: list[dict[str, Any]], rate: Decimal, unit: Decimal
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Columns of a header and of its lines that the job writes, each with its ``row_id``."""
     names, taxes = _TOTALS[kind.headers], []
     net = tax = Decimal(0)
     for line in lines:
         amount = Decimal(line["LineAmount"])
-        mine = tax_on(amount, rate)
+        mine = tax_on(amount, rate, unit)
         net, tax = net + amount, tax + mine
         flags = dict.fromkeys(kind.line_flags, "Yes")
         taxes.append({"row": line["row_id"], "TotalTaxAmount": decimal_text(mine), **flags})
     charges, discount = Decimal(header[names["charges"]]), Decimal(header["TotalDiscountAmount"])
-    header_tax = tax_on(charges, rate)
+    header_tax = tax_on(charges, rate, unit)
     values = {
         "amount": net - discount + charges + tax + header_tax,
         "tax": tax + header_tax,

@@ -165,6 +165,7 @@ def follow_header(work: Work, kind: Kind, row: Mapping[str, Any], old: Mapping[s
         for line in lines_of(work, kind, row[kind.id]):
             number = line["msdynce_ordernumber"] or row[kind.number]
             change_line(work, kind, line, {"msdynce_orderissubmitted": 1, "msdynce_ordernumber": number})
+        settle_header(work, kind, row[kind.id])  # the update has priced the lines again
     if kind is not QUOTE and "msdynce_misctax" in changed and (old is not None or row["msdynce_misctax"]):
         _freight_tax(work, kind, row)
     if kind is INVOICE and "_salesorderid_value" in changed and row["_salesorderid_value"] is not None:

@@ -12,6 +12,7 @@ from p2c_lib.cells import as_text
 from p2c_lib.connect import Client, Entity, Metadata
 from p2c_lib.model import FieldMap, Task
 from p2c_lib.pull import MONEY
+from p2c_lib.write.documents import doubled_freight_tax, read_states, state_field, unsold
 from p2c_lib.write.lookups import Resolved, resolve
 from p2c_lib.write.saved import LEFT_OUT, PLAN_COLUMNS
 
@@ -31,20 +32,28 @@ class Draft:
         self.task, self.entity, self.parents = task, entity, parents
         self.system = task.destination.system
         self.rows = pl.read_parquet(place / "rows.parquet")
-        self.cells = pl.read_parquet(place / "cells.parquet")
+        self.outcomes = pl.read_parquet(place / "outcomes.parquet").select("key", "field", "code", "reason")
+        self.cells = _told(pl.read_parquet(place / "cells.parquet"), self.outcomes)
         self.expected = pl.read_parquet(place / "expected.parquet")
         self.found = pl.read_parquet(place / "found.parquet")
         self.place, self.offset = place, offset
         self.made: pl.DataFrame = _MADE.to_frame()
+        self.states: pl.DataFrame | None = None  # of the documents that the actions are about, where states matter
+        self.base = pl.DataFrame()  # the actions, one row each
 
     def build(self, client: Client, metadata: Metadata) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Rows of `PLAN_COLUMNS`, and what differs without an action."""
+        """Rows of `PLAN_COLUMNS`, and what differs without an action.
+
+        Computed fields that nothing else holds are left for `totals.settle`, which knows the lines of each document.
+        """
         base = pl.concat([self._creates(), self._updates()]).with_row_index("order", self.offset)
         wanted = self.expected[base["source_row"]]
+        base = base.with_columns(stuck=self._stuck(client, base, wanted))
+        self.base = base
         resolved = resolve(client, metadata, self.entity, [f.destination for f in self.task.fields], wanted)
         unmapped = self._unmapped(base)
         sent = [field for field in self.task.fields if field.is_compared]
-        parts = [self._field(field, base, wanted, resolved, unmapped) for field in sent]
+        parts = [self._field(client, field, base, wanted, resolved, unmapped) for field in sent]
         fields = pl.concat(parts).sort("order", maintain_order=True)
         fields = self._hold_whole_creates(base, fields)
         self._offer_parents(base, wanted, fields)
@@ -115,8 +124,42 @@ class Draft:
         orders = base.select("order").with_row_index("row")
         return unmapped.select(pl.col("row").cast(pl.UInt32), "field", "value").join(orders, on="row")
 
+    def _stuck(self, client: Client, base: pl.DataFrame, wanted: pl.DataFrame) -> pl.Series:
+        """Why nothing at all can be sent of a row: its document is closed, or F&O's own by now, or has the line."""
+        why = pl.repeat(None, wanted.height, dtype=pl.String, eager=True)
+        if where := state_field(self.task):
+            field, entity, column = where
+            self.states = read_states(client, entity, column, wanted[field])
+            document = wanted.select(document=pl.col(field).str.strip_chars().str.to_lowercase())
+            why = document.join(self.states, on="document", how="left", maintain_order="left")["closed"]
+        is_create = base["action"] == "create"
+        return base.select(
+            why=pl.when(is_create & self._renumbered(base))
+            .then(pl.lit("the same line stands there under another number: delete that one by hand, then plan again"))
+            .when(is_create & self._unnumbered(wanted))
+            .then(pl.lit("the same line stands there without a number: give it this one's by hand, then compare again"))
+            .otherwise(why)
+        )["why"]
+
+    def _renumbered(self, base: pl.DataFrame) -> pl.Series:
+        """Lines that would be there twice when sent: the comparison found them under another number."""
+        told = self.outcomes.filter(pl.col("field").is_null() & (pl.col("code") == "renumbered"))["key"]
+        return base["key"].is_in(told.implode())
+
+    def _unnumbered(self, wanted: pl.DataFrame) -> pl.Series:
+        """The same for lines whose document has one just like them, without a number."""
+        how = self.task.tie_out
+        if how is None or not how.same_line:
+            return pl.repeat(False, wanted.height, dtype=pl.Boolean, eager=True)
+        by = [how.line_document, *how.same_line]
+        rows = self.rows.filter((pl.col("outcome") == "blocked") & (pl.col("reason") == "blank_key"))
+        alike = self.found[rows["destination_row"].drop_nulls()].select(by).unique().with_columns(is_there=True)
+        there = wanted.select(by).join(alike, on=by, how="left", nulls_equal=True, maintain_order="left")["is_there"]
+        return there.fill_null(False)
+
     def _field(
         self,
+        client: Client,
         field: FieldMap,
         base: pl.DataFrame,
         wanted: pl.DataFrame,
@@ -132,7 +175,7 @@ class Draft:
             nothing = pl.lit(None, pl.String)
             part = part.with_columns(id=nothing, unresolved=nothing, nav=nothing)
         cells = self.cells.filter(pl.col("field") == name).select(
-            "source_row", "outcome", "found", cell_amount="amount"
+            "source_row", "outcome", "found", "quirk", cell_amount="amount"
         )
         made = self.made.filter(pl.col("field") == name).drop("field")
         part = part.join(made, on="source_row", how="left", maintain_order="left")
@@ -141,6 +184,8 @@ class Draft:
         is_new = pl.lit(field.role != "computed") & (pl.col("action") == "create")
         part = part.filter(is_new | pl.col("outcome").is_not_null())
         part = part.join(unknown, on="order", how="left", maintain_order="left")
+        off = self._off(client, field, part)
+        part = part.with_columns(off=pl.lit(None, pl.String) if off is None else off)
         is_create = pl.col("action") == "create"
         part = part.with_columns(
             task=pl.lit(self.task.name),
@@ -152,6 +197,13 @@ class Draft:
             amount=pl.when(is_create).then(pl.col("amount")).otherwise(pl.col("cell_amount")),
         )
         return self._wired(part, field).pipe(self._held, field)
+
+    def _off(self, client: Client, field: FieldMap, part: pl.DataFrame) -> pl.Series | None:
+        """Why other rows keep a field from being written; None where none can."""
+        if self.task.tie_out is not None:
+            return unsold(client, field, part["value"], part["parent"].is_not_null())
+        ids = part["target"].str.json_path_match(f"$.{self.entity.key[0]}")
+        return doubled_freight_tax(client, self.entity.name, field.destination, ids)
 
     def _wired(self, part: pl.DataFrame, field: FieldMap) -> pl.DataFrame:
         """Add ``property``, ``wire`` and ``sent``; a create says nothing of what is null anyway."""
@@ -193,6 +245,8 @@ class Draft:
         if "." in name:
             column = self.entity.columns.get(f"_{name.split('.')[0]}_value")
         reasons: list[tuple[pl.Expr, pl.Expr | str, bool]] = [
+            (pl.col("stuck").is_not_null(), pl.col("stuck"), True),
+            (pl.col("quirk").is_not_null(), pl.col("quirk"), False),
             (pl.col("parent_held").is_not_null(), pl.lit("its parent is held back: ") + pl.col("parent_held"), True),
             (
                 pl.col("unknown").is_not_null() | (pl.col("outcome") == "unmapped"),
@@ -204,16 +258,20 @@ class Draft:
                 True,
             ),
             (pl.col("unresolved").is_not_null(), pl.col("unresolved"), True),
+            (pl.col("off").is_not_null(), pl.col("off"), True),
         ]
-        if field.role == "computed":
-            works = f"{self.entity.name} works {name} out itself; correct what it comes from, or let it calculate again"
-            reasons.append((~is_create, works, False))
         # Without an etag a change by someone else would go unseen.
         no_etag = "the service gave no etag when the row was compared; compare again"
         reasons.append((~is_create & pl.col("etag").is_null(), no_etag, True))
-        if column is None:
+        if field.role == "computed":
+            pass  # never sent; whether the service can be made to work it out again is asked when all is known
+        elif column is None:
             reasons.append((pl.lit(True), f"{self.entity.name} has no column for {name}", True))
         else:
+            home = state_field(self.task) if self.task.tie_out else None
+            if home is not None and home[0] == name:
+                move = f"a line of {self.entity.name} cannot move to another document: delete it there, then plan again"
+                reasons.append((~is_create, move, False))
             key = f"{name} is part of the key of {self.entity.name}, which cannot be changed: change it by hand"
             edit = f"{name} of {self.entity.name} cannot be changed once the row is there: change it by hand"
             reasons.append((~is_create & pl.lit(column.is_key), key, False))
@@ -238,7 +296,7 @@ class Draft:
         )
         fatal = pl.any_horizontal([when.fill_null(False) for when, _, whole in reasons if whole])
         return part.with_columns(held=held, fatal=fatal & is_create).drop(
-            "value", "id", "unresolved", "unknown", "found"
+            "value", "id", "unresolved", "unknown", "found", "off", "quirk", "stuck"
         )
 
     def _too_long(self, field: FieldMap, edm: str, limit: int | None) -> list[tuple[pl.Expr, pl.Expr | str, bool]]:
@@ -284,3 +342,11 @@ class Draft:
                 "value", keep="first", maintain_order=True
             )
             self.parents[self.task.name, name] = offered
+
+
+def _told(cells: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
+    """The cells with ``quirk``: what the template itself makes differ, in words; such a field is never sent."""
+    quirks = outcomes.filter(pl.col("field").is_not_null() & (pl.col("code") == "quirk"))
+    return cells.join(
+        quirks.select("key", "field", quirk="reason"), on=["key", "field"], how="left", maintain_order="left"
+    )

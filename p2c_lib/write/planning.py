@@ -11,9 +11,10 @@ import polars as pl
 
 from p2c_lib.connect import Client, Metadata
 from p2c_lib.errors import PlanError
-from p2c_lib.model import Task, Template
+from p2c_lib.model import Task, Template, all_tasks
 from p2c_lib.write.draft import Draft
 from p2c_lib.write.saved import HEAD, LEFT_OUT, PLAN_COLUMNS, Plan, check_addresses, save
+from p2c_lib.write.totals import settle
 
 
 def plan(
@@ -35,6 +36,7 @@ def plan(
 
     Returns:
         The plan: a create for every missing row, an update with the differing fields for every mismatched one.
+        An update of computed fields alone is a recalculate: it has the service work them out again.
         Nothing for extra, excluded and blocked rows, except children whose parent this same plan creates.
 
     Raises:
@@ -48,17 +50,19 @@ def plan(
     check_addresses(head, clients)
     frames, left_out = [PLAN_COLUMNS.to_frame()], [LEFT_OUT.to_frame()]
     parents: dict[tuple[str, str], pl.DataFrame] = {}
+    drafts = []
     for task in _chosen(run_dir, tasks, templates):
         client = clients[task.destination.system]
         known = metadata[task.destination.system] if metadata else client.metadata()
         entity = known.entity(task.destination.entity)
         draft = Draft(run_dir / "tasks" / task.name, task, entity, sum(_actions(frame) for frame in frames), parents)
+        drafts.append(draft)
         fields, rest = draft.build(client, known)
         frames.append(fields)
         left_out.append(rest)
     made = Plan(
         run_dir / "plan",
-        pl.concat(frames),
+        settle(drafts, pl.concat(frames), all_tasks(templates), clients),
         head,
         "",
         datetime.now(UTC).isoformat(timespec="seconds"),
@@ -73,7 +77,7 @@ def _actions(frame: pl.DataFrame) -> int:
 
 
 def _chosen(run_dir: Path, names: Sequence[str] | None, templates: Mapping[str, Template]) -> list[Task]:
-    known = [task for t in sorted(templates.values(), key=lambda t: t.position) for task in t.tasks]
+    known = all_tasks(templates)
     compared = {path.parent.name for path in run_dir.glob("tasks/*/rows.parquet")}
     unknown = sorted(set(names or compared) - {task.name for task in known})
     absent = sorted(set(names or ()) - compared - set(unknown))

@@ -43,8 +43,9 @@ PLAN_COLUMNS = pl.Schema(_TYPES)
 """One row a field of an action. ``order`` numbers the actions in the order of sending; ``after_order`` is the action
 that must be done first (the parent's create). ``target`` is JSON: the destination's key for an update, the task's key
 for a create. ``before`` and ``after`` are for people; ``property``, ``sent`` and ``wire`` (string, number, boolean,
-bind, made: a row that this plan makes first, as set and key) make the body. ``held`` says why a field is not sent; an
-action whose fields are all held is not sent at all."""
+bind, made: a row that this plan makes first, as set and key) make the body; what has the wire ``computed`` is worked
+out by the service when the rest is sent, which of a ``recalculate`` is an amount as it stands. ``held`` says why a
+field is not sent; an action whose fields are all held is not sent at all."""
 
 HEAD = ("run_id", "profile", "company", "sales_url", "fno_url")
 

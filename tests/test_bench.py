@@ -1,0 +1,18 @@
+"""The benchmark of comparing measures what it says: its truth is what we find, and it ends badly when it is not."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+BENCH = Path(__file__).resolve().parent.parent / "bench" / "compare.py"
+
+
+def test_what_the_benchmark_put_in_is_what_ours_and_a_join_find():
+    command = [sys.executable, str(BENCH), "--rows", "3000", "--rounds", "1", "--ways", "ours", "plain_join"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    answers = shown.split("| way")[2]
+    lines = [re.split(r"\s*\|\s*", line)[2:9] for line in answers.splitlines()[2:]]
+    there, ours, bare, checked = lines
+    assert ours == checked == there
+    assert bare[4] == "0" != there[4]
