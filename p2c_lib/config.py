@@ -309,6 +309,7 @@ def _sandbox(values: Mapping[str, Any]) -> dict[str, Any]:
             "sales": {"url": said["sales_url"]},
             "fno": {"url": said["fno_url"]},
             "auth": {"kind": "sandbox"},
+            "store": {"url": str(sandbox_dir() / "store")},  # where a reset clears it
         }
     except FileNotFoundError:
         if all(urls) and len(urls) == 2:

@@ -27,6 +27,7 @@ from p2c_lib.explain import BAD_KEYS, OUTCOME_COLUMNS, main_reasons
 from p2c_lib.model import TieOut
 from p2c_lib.pull import MONEY
 from p2c_lib.quirks import QUIRK_COLUMNS
+from p2c_lib.store import connect_store
 from p2c_lib.tieout import ACROSS_COLUMNS, across, tie_out
 
 UNMAPPED_COLUMNS = pl.Schema(
@@ -72,6 +73,7 @@ def create(out: Path | None, profile: Profile, parameters: Mapping[str, Any]) ->
         "company": profile.fno.company,
         "sales_url": profile.sales.url,
         "fno_url": profile.fno.url,
+        **({"route": "cds", "cds_url": cds_url} if (cds_url := _store_url(profile, parameters)) else {}),
         "threshold": profile.threshold,
         "parameters": dict(parameters),
         "versions": {"p2c": version("p2c"), "polars": pl.__version__, "python": platform.python_version()},
@@ -79,6 +81,11 @@ def create(out: Path | None, profile: Profile, parameters: Mapping[str, Any]) ->
     }
     write_json(folder / "run.json", head)
     return folder
+
+
+def _store_url(profile: Profile, parameters: Mapping[str, Any]) -> str:
+    """Where the store of a run through CDS is; nothing for a direct one."""
+    return connect_store(profile).root if parameters.get("route") == "cds" else ""
 
 
 def _clear(folder: Path) -> None:

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 
@@ -23,8 +23,10 @@ from p2c_lib.diff import FIELD_OUTCOMES, ROW_OUTCOMES, Outcomes, compare
 from p2c_lib.errors import ConfigError, NotFound, P2CError, PermissionDenied, SchemaError
 from p2c_lib.explain import explain, quirks_only
 from p2c_lib.folder import UNMAPPED_COLUMNS, create, finish, save_failure, write_json
-from p2c_lib.model import Task, Template, check_against, with_lengths
+from p2c_lib.legs import AHEAD, ahead, first_leg
+from p2c_lib.model import Route, Task, Template, check_against, with_lengths
 from p2c_lib.pull import MONEY, pull
+from p2c_lib.store import STAGED_AT, connect_store
 from p2c_lib.tieout import line_faults
 from p2c_lib.validate import Check, SuiteResult, validate
 
@@ -65,12 +67,14 @@ class Compared:
 
 
 @contextmanager
-def open_clients(profile: Profile) -> Iterator[dict[str, Client]]:
-    """Connect to both systems; closed on the way out."""
+def open_clients(profile: Profile, route: Route = "direct") -> Iterator[dict[str, Client]]:
+    """Connect to both systems, and on the route through CDS to the store between them; closed on the way out."""
     clients: dict[str, Client] = {}
     try:
         for system in ("sales", "fno"):
             clients[system] = connect(profile, system)
+        if route == "cds":  # the store answers what tasks ask of a client
+            clients["cds"] = cast(Client, connect_store(profile))
         yield clients
     finally:
         for client in clients.values():
@@ -99,8 +103,8 @@ def read_sides(
     check_template(task, clients)
     note = progress or (lambda label, rows: None)
 
-    has_clock = "modifiedon" in source_client.metadata().entities[task.source.entity].columns
-    clock_column = ["modifiedon"] if has_clock else []
+    known = source_client.metadata().entities[task.source.entity].columns
+    clock_column = [name for name in ("modifiedon", STAGED_AT) if name in known]
     columns = list(dict.fromkeys([*mapping.source_columns(task), *clock_column, *also]))
 
     def pull_source() -> pl.DataFrame:
@@ -235,6 +239,7 @@ def summary(task: Task, sides: Sides, compared: Compared) -> dict[str, Any]:
         "template": task.template,
         "source": f"{task.source.system} {task.source.entity}",
         "destination": f"{task.destination.system} {task.destination.entity}",
+        **({"of": task.of, "leg": task.leg} if task.leg else {}),
         "source_rows": outcomes.source_rows,
         "destination_rows": outcomes.destination_rows,
         **{outcome: outcomes.count(outcome) for outcome in ROW_OUTCOMES},
@@ -253,6 +258,29 @@ def summary(task: Task, sides: Sides, compared: Compared) -> dict[str, Any]:
 def save(folder: Path, task: Task, sides: Sides, compared: Compared) -> dict[str, Any]:
     """Write a task's frames and its summary below ``tasks/<task>``; give the summary."""
     place = folder / "tasks" / task.name
+    _save_frames(place, task, sides, compared)
+    facts = summary(task, sides, compared)
+    write_json(place / "summary.json", facts)
+    return facts
+
+
+def save_ahead(
+    folder: Path, task: Task, sides: Sides, metadata: Mapping[str, Metadata], *, lag: timedelta = timedelta(0)
+) -> None:
+    """Compare a second leg once more, as the store will be when its first leg is written, and keep that for the plan.
+
+    Nothing is kept where the first leg was not compared in this run, or would change nothing.
+    """
+    first = first_leg(folder, task)
+    if first is None:
+        return
+    source = ahead(first, sides.source, task)
+    if not source.equals(sides.source):
+        then = replace(sides, source=source)
+        _save_frames(folder / "tasks" / task.name / AHEAD, task, then, compare_sides(task, then, metadata, lag=lag))
+
+
+def _save_frames(place: Path, task: Task, sides: Sides, compared: Compared) -> None:
     place.mkdir(parents=True, exist_ok=True)
     found = sides.found.with_columns(compared.found.select(pl.exclude(sides.found.columns)).get_columns())
     frames = {
@@ -268,9 +296,6 @@ def save(folder: Path, task: Task, sides: Sides, compared: Compared) -> dict[str
     }
     for name, frame in frames.items():
         frame.write_parquet(place / f"{name}.parquet")
-    facts = summary(task, sides, compared)
-    write_json(place / "summary.json", facts)
-    return facts
 
 
 def validate_task(task: Task, sides: Sides, compared: Compared, suites: Path | None = None) -> list[SuiteResult]:
@@ -361,8 +386,10 @@ def execute_task(
     """Do a task from pull to saved result; a failure is recorded in the folder and raised."""
     try:
         sides = read_sides(task, clients, progress)
-        compared = compare_sides(task, sides, {s: c.metadata() for s, c in clients.items()}, lag=lag)
+        metadata = {system: client.metadata() for system, client in clients.items()}
+        compared = compare_sides(task, sides, metadata, lag=lag)
         save(folder, task, sides, compared)
+        save_ahead(folder, task, sides, metadata, lag=lag)
         save_checks(folder, task, validate_task(task, sides, compared))
     except P2CError as error:
         save_failure(folder, task.name, error)

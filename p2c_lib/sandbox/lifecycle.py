@@ -8,6 +8,7 @@ services are), ``faults.json`` if somebody writes one, logs, and with TLS ``ca.p
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import sqlite3
@@ -248,6 +249,7 @@ def _make(folder: Path, made: Mapping[str, Any], wrong: Sequence[str]) -> None:
     # From here to the end the folder's data is not whole; without data.json the next start makes it anew.
     (folder / "data.json").unlink(missing_ok=True)
     (folder / "calendar.json").unlink(missing_ok=True)  # the new rows have lived through no day
+    shutil.rmtree(folder / "store", ignore_errors=True)  # what was staged of the old rows
     world.truth.write_parquet(folder / "truth.parquet")
     for system in SYSTEMS:
         database = folder / f"{system}.sqlite"
