@@ -88,14 +88,17 @@ class Quirk(_Part):
         says: What is odd, in words.
         instead: The source column that one would expect, copied as it is.
         entries: The entries that one would expect in the value map; the key ``""`` is the value for a blank source.
+        own: The destination has a value of its own there, always or where the template gives a blank; what it is cannot
+            be told from here, so whatever it is counts as the quirk's doing.
 
-    A quirk with neither touches every row, and what one would expect instead is not known.
+    A quirk with none of these touches every row, and what one would expect instead is not known.
     """
 
     name: str
     says: str
     instead: str | None = None
     entries: Annotated[dict[str, Text], BeforeValidator(_as_entries)] = {}
+    own: Literal["always", "blank"] | None = None
 
 
 Quirks = Annotated[tuple[Quirk, ...], BeforeValidator(_as_list)]
