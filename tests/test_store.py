@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 import pytest
-from deltalake import DeltaTable, Field, Schema
+from deltalake import DeltaTable, Field, Schema, write_deltalake
 from deltalake.schema import PrimitiveType
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -185,6 +185,29 @@ def test_merges_end_in_the_state_of_a_dictionary(tmp_path_factory, merges):
         truth |= rows
     found = store.read("Thing", ["Id", "Line", "Left", "Amount"])
     assert {(i, n): (left, amount) for i, n, left, amount in found.rows()} == truth
+
+
+def test_keys_whose_hashes_meet_are_told_apart_by_the_keys_themselves(things, monkeypatch):
+    monkeypatch.setattr(pl.DataFrame, "hash_rows", lambda side, *seeds: pl.repeat(7, side.height, eager=True))
+    things.merge("Thing", lines(("D", 1), ("D", 2), ("E", 1), Left=[1, 2, 3]), run_id="r1")
+    merged = things.merge("Thing", lines(("E", 1), ("D", 2), ("F", 1), Left=[30, 2, 4]), run_id="r2")
+    assert (merged.inserted, merged.updated, merged.unchanged) == (1, 1, 1)
+    assert things.read("Thing", ["Id", "Line", "Left"]).sort("Id", "Line").rows() == [
+        ("D", 1, 1),
+        ("D", 2, 2),
+        ("E", 1, 30),
+        ("F", 1, 4),
+    ]
+
+
+def test_a_key_that_another_program_wrote_twice_is_named_and_nothing_is_merged(things):
+    things.merge("Thing", lines(("D", 1), ("D", 2), Left=[1, 2]), run_id="r1")
+    write_deltalake(f"{things.url}/Thing", things.read("Thing").filter(pl.col("Line") == 2), mode="append")
+    version = things.version("Thing")
+    with pytest.raises(StoreError, match=r"1 keys stand more than once in the table; .*: ORG001, D, 2"):
+        things.merge("Thing", lines(("D", 2), ("D", 1), Left=[9, 9]), run_id="r2")
+    assert things.version("Thing") == version
+    assert things.merge("Thing", lines(("D", 1), Left=[9]), run_id="r3").updated == 1
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -20,40 +21,93 @@ from deltalake import CommitProperties, DeltaTable
 from deltalake.transaction import AddAction, RemoveAction
 
 from p2c_lib.store.entities import Declared
+from p2c_lib.store.rows import partners
 
 ROWS_PER_FILE = 250_000
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a merge has to know of a table at one version.
+
+    Attributes:
+        rows: The stored rows of the keys asked for; on disk with all others of the files that hold one of them.
+        partner: Of each key asked for the number of its row, null where there is none (UInt32).
+        files: On disk the file of each row, its number in ``actions``; None in a lake.
+        actions: What Delta says of the files.
+    """
+
+    rows: pl.DataFrame
+    partner: pl.Series
+    files: pl.Series | None
+    actions: list[dict[str, Any]]
+
+
+def look(table: DeltaTable, declared: Declared, keys: pl.DataFrame, options: Mapping[str, str]) -> Snapshot:
+    """Read what a table has of some keys, at the version that it was opened at.
+
+    Args:
+        table: Which.
+        declared: Its entity.
+        keys: The key columns with the organisation, each key once.
+        options: Of the lake.
+
+    Raises:
+        StoreError: The table holds a key more than once.
+    """
+    folder = _folder(table)
+    if folder is None:
+        stored = pl.scan_delta(table, storage_options=dict(options) or None).select(declared.schema.names())
+        rows = stored.join(keys.lazy(), on=keys.columns, how="semi").collect()
+        return Snapshot(rows, partners(keys, rows.select(keys.columns)), None, [])
+    actions = pl.DataFrame(table.get_add_actions()).to_dicts()
+    scans = [
+        pl.scan_parquet(folder / unquote(action["path"]), schema=declared.schema, missing_columns="insert")
+        for action in actions
+    ]
+    if not scans:
+        return Snapshot(declared.schema.to_frame(), pl.repeat(None, keys.height, dtype=pl.UInt32, eager=True), None, [])
+    heads = pl.collect_all([scan.select(keys.columns) for scan in scans])
+    files = pl.concat([pl.repeat(at, head.height, dtype=pl.UInt32, eager=True) for at, head in enumerate(heads)])
+    partner = partners(keys, pl.concat(heads))
+    # The keys say which files matter; only these are read whole, and rows are counted anew.
+    holds = pl.repeat(False, len(scans), eager=True).scatter(files.gather(partner.drop_nulls()).unique(), True)
+    is_read = holds.gather(files)
+    number = is_read.cast(pl.UInt32).cum_sum() - 1
+    parts = [scan for scan, held in zip(scans, holds, strict=True) if held]
+    rows = pl.concat([declared.schema.to_frame(), *pl.collect_all(parts)]).rechunk()
+    return Snapshot(rows, number.gather(partner), files.filter(is_read), actions)
 
 
 def commit(
     table: DeltaTable,
     declared: Declared,
+    seen: Snapshot,
     new: pl.DataFrame,
     changed: pl.DataFrame,
+    taken: pl.Series,
     properties: CommitProperties,
-    options: Mapping[str, str],
-    *,
-    gone: pl.DataFrame | None = None,
 ) -> None:
     """Commit the next version of a table.
 
     Args:
-        table: At the version that the rows were worked out from; at the new one afterwards.
+        table: At the version that was looked at; at the new one afterwards.
         declared: Its entity.
+        seen: What was seen of it.
         new: Whole rows that come.
         changed: Whole rows as they are to be; each is there already.
+        taken: Numbers of the seen rows that change or go.
         properties: Of the commit; without repeats, so that it fails when there is a newer version.
-        options: Of the lake.
-        gone: Rows that go.
 
     Raises:
         CommitFailedError: Somebody else committed first; nothing was changed.
     """
-    gone = declared.schema.to_frame() if gone is None else gone
     folder = _folder(table)
     if folder is None:
+        gone = seen.rows[taken].join(changed, on=list(declared.entity.key), how="anti")
         _merge(table, declared, new, changed, gone, properties)
     else:
-        _write(table, folder, declared, new, changed, gone, properties)
+        _write(table, folder, declared, seen, pl.concat([changed, new]), taken, properties)
     table.update_incremental()
 
 
@@ -92,28 +146,18 @@ def _write(
     table: DeltaTable,
     folder: Path,
     declared: Declared,
-    new: pl.DataFrame,
-    changed: pl.DataFrame,
-    gone: pl.DataFrame,
+    seen: Snapshot,
+    rows: pl.DataFrame,
+    taken: pl.Series,
     properties: CommitProperties,
 ) -> None:
-    key, removed, rest = list(declared.entity.key), [], declared.schema.to_frame()
-    moving = pl.concat([changed.select(key), gone.select(key)])
-    if moving.height:
-        actions = {
-            str(folder / row["path"]): row for row in pl.DataFrame(table.get_add_actions()).iter_rows(named=True)
-        }
-        stored = pl.scan_parquet(
-            list(actions), schema=declared.schema, missing_columns="insert", include_file_paths="_file"
-        )
-        touched = stored.select(*key, "_file").join(moving.lazy(), on=key, how="semi").collect()["_file"].unique()
-        rest = (
-            pl.scan_parquet(touched.to_list(), schema=declared.schema, missing_columns="insert")
-            .join(moving.lazy(), on=key, how="anti")
-            .collect()
-        )
-        removed = [_removal(actions[file]) for file in touched]
-    rows = pl.concat([rest, changed, new])
+    """Write the files that hold a row taken once more, without it; files without one stay as they are."""
+    removed = []
+    if seen.files is not None and taken.len():
+        hit = seen.files.gather(taken).unique()
+        stays = pl.repeat(True, seen.rows.height, eager=True).scatter(taken, False)
+        rows = pl.concat([seen.rows.filter(stays & seen.files.is_in(hit.implode())), rows])
+        removed = [_removal(seen.actions[file]) for file in hit]
     added = [_added(folder, part, declared) for part in rows.iter_slices(ROWS_PER_FILE)] if rows.height else []
     table.create_write_transaction(
         [*added, *removed], mode="append", schema=table.schema(), commit_properties=properties

@@ -6,6 +6,7 @@ Pure: frames in, frames out.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -15,6 +16,7 @@ from p2c_lib.errors import SchemaError, StoreError
 from p2c_lib.store.entities import RUN_ID, STAGED_AT, Declared
 
 _SHOWN = 3
+_SEED = 1  # one for both sides, or nothing would meet
 
 
 def etag() -> pl.Expr:
@@ -105,7 +107,9 @@ def check_keys(frames: Sequence[pl.DataFrame], declared: Declared) -> None:
         blank = keys[name].is_null() | (keys[name].str.strip_chars() == "") if is_text else keys[name].is_null()
         if count := int(blank.fill_null(True).sum()):
             problems.append(f"{count} of {keys.height} rows have no {name}")
-    again = keys.filter(keys.is_duplicated()).unique(maintain_order=True)
+    hashes = keys.hash_rows(_SEED)  # far cheaper than the keys; where all differ, so do the keys
+    again = keys.clear() if hashes.n_unique() == keys.height else keys.filter(keys.is_duplicated())
+    again = again.unique(maintain_order=True)
     if again.height:
         shown = "; ".join(", ".join(map(str, row)) for row in again.head(_SHOWN).iter_rows())
         problems.append(f"{again.height} keys stand more than once: {shown}")
@@ -113,31 +117,86 @@ def check_keys(frames: Sequence[pl.DataFrame], declared: Declared) -> None:
         raise StoreError("\n".join(f"{declared.name}: {problem}; nothing was merged" for problem in problems))
 
 
-def difference(
-    frame: pl.DataFrame, stored: pl.DataFrame, declared: Declared
-) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+@dataclass(frozen=True)
+class Change:
+    """What a frame changes about stored rows.
+
+    Attributes:
+        new: Rows that are not there, the frame's own columns.
+        taken: Numbers of the stored rows that change (UInt32).
+        changed: These rows, whole, as they are to be.
+        stale: Keys of rows that somebody else changed since they were seen, and that would be changed again.
+    """
+
+    new: pl.DataFrame
+    taken: pl.Series
+    changed: pl.DataFrame
+    stale: pl.DataFrame
+
+
+def difference(frame: pl.DataFrame, partner: pl.Series, stored: pl.DataFrame, declared: Declared) -> Change:
     """Tell rows to insert and rows to update from those that stand as they should.
 
     Args:
         frame: As `conform` gives it. A row with an etag in ``@odata.etag`` is changed only if the stored one still has
             that mark, one with a null there only if there is none; without the column nothing is asked.
-        stored: The stored rows of these keys: the frame's columns, ``staged_at`` and ``run_id``.
+        partner: Of each of its rows the number of the stored one with its key, null where there is none.
+        stored: The stored rows, whole.
         declared: The entity.
 
     Returns:
-        Rows to insert, rows to update (both with the frame's own columns), and the keys of rows that were changed by
-        somebody else since they were seen and would be changed again.
+        What changes; every cell is held against its partner, exactly.
     """
-    values = [name for name in frame.columns if name != ETAG]
-    key, names = list(declared.key), [name for name in values if name not in declared.key]
-    right = stored.select(*values, etag().alias("_etag"), pl.lit(True).alias("_is_stored"))
-    joined = frame.join(right, on=key, how="left", suffix="_stored", maintain_order="left")
-    is_new = pl.col("_is_stored").is_null()
-    changes = pl.any_horizontal(pl.lit(False), *(pl.col(n).ne_missing(pl.col(f"{n}_stored")) for n in names))
-    moved = pl.col(ETAG).ne_missing(pl.col("_etag")) if ETAG in frame.columns else pl.lit(False)
-    acts = joined.select(insert=is_new & ~moved, update=~is_new & changes & ~moved, stale=moved & (is_new | changes))
-    rows = joined.select(values)
-    return rows.filter(acts["insert"]), rows.filter(acts["update"]), rows.filter(acts["stale"]).select(key)
+    names = [name for name in frame.columns if name != ETAG and name not in declared.entity.key]
+    # By stored row: so one of the two sides is read in order, and no wide join is ever made.
+    pairs = pl.DataFrame({"stored": partner}).with_row_index("row").drop_nulls().sort("stored")
+    left, right = pl.lit(pairs["row"]), pl.lit(pairs["stored"])
+    frame = frame.rechunk()  # gathering from many chunks takes twice as long
+    cells = [pl.lit(frame[name]).gather(left).ne_missing(pl.lit(stored[name]).gather(right)) for name in names]
+    changes = pl.select(pl.any_horizontal(pl.repeat(False, pairs.height), *cells)).to_series()
+    is_new, moved = partner.is_null(), pl.repeat(False, frame.height, eager=True)
+    if ETAG in frame.columns:
+        marks = pl.repeat(None, frame.height, dtype=pl.String, eager=True)
+        marks = marks.scatter(pairs["row"], stored[pairs["stored"]].select(etag()).to_series())
+        moved = frame[ETAG].ne_missing(marks)
+    pairs = pairs.filter(changes)
+    acts = is_new | pl.repeat(False, frame.height, eager=True).scatter(pairs["row"], True)
+    pairs = pairs.filter(~moved.gather(pairs["row"]))
+    updates = frame.select(names)[pairs["row"]]
+    return Change(
+        new=frame.filter(is_new & ~moved).drop(ETAG, strict=False),
+        taken=pairs["stored"],
+        changed=stored[pairs["stored"]].with_columns(updates.get_columns()),
+        stale=frame.filter(acts & moved).select(declared.key),
+    )
+
+
+def partners(keys: pl.DataFrame, stored: pl.DataFrame) -> pl.Series:
+    """Find stored rows by key: the hash proposes, the keys themselves decide.
+
+    Args:
+        keys: The key columns, each key once, shape (n, k).
+        stored: The same columns of the stored rows, shape (m, k).
+
+    Returns:
+        UInt32 (n): the number of the stored row with that key, null where there is none.
+
+    Raises:
+        StoreError: A key stands more than once among the stored rows: another program put it there.
+    """
+    sides = [pl.DataFrame({"hash": side.hash_rows(_SEED)}).with_row_index("row") for side in (stored, keys)]
+    pairs = sides[0].join(sides[1], on="hash", how="inner").select(stored="row", row="row_right")
+    left, right = pl.lit(pairs["row"]), pl.lit(pairs["stored"])
+    same = [pl.lit(keys[name]).gather(left).eq_missing(pl.lit(stored[name]).gather(right)) for name in keys.columns]
+    pairs = pairs.filter(pl.select(pl.all_horizontal(same)).to_series())
+    found = pl.repeat(None, keys.height, dtype=pl.UInt32, eager=True).scatter(pairs["row"], pairs["stored"])
+    if found.count() != pairs.height:
+        twice = keys[pairs["row"].filter(pairs["row"].is_duplicated()).unique().sort()]
+        shown = "; ".join(", ".join(map(str, row)) for row in twice.head(_SHOWN).iter_rows())
+        raise StoreError(
+            f"{twice.height} keys stand more than once in the table; another program wrote them: {shown}"
+        )
+    return found
 
 
 def _samples(values: pl.Series) -> str:

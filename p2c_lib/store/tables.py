@@ -217,20 +217,21 @@ class Store:
             table = self._table(declared, make=True)
             assert table is not None
             self._check(declared, table)
-            keys = pl.concat([part.select(declared.key) for part in parts])
-            stored = self._stored(table, declared, keys)
-            found = [difference(part, stored, declared) for part in parts]
+            key = list(declared.entity.key)
+            keys = pl.concat([part.select(key) for part in parts])
+            seen = commits.look(table, declared, keys, self.options)
+            found, start = [], 0
+            for part in parts:
+                found.append(difference(part, seen.partner.slice(start, part.height), seen.rows, declared))
+                start += part.height
             stamp = {STAGED_AT: pl.lit(self.clock(), pl.Datetime("us", "UTC")), RUN_ID: pl.lit(run_id)}
             empty = declared.schema.to_frame()
-            new = pl.concat([empty, *(i for i, _, _ in found)], how="diagonal").with_columns(**stamp)
-            touched = pl.concat([u.select(declared.key) for _, u, _ in found])
-            changed = stored.join(touched, on=declared.key, how="semi")
-            for _, update, _ in found:
-                changed = changed.update(update, on=declared.key, how="left", include_nulls=True)
-            changed = changed.with_columns(**stamp)
+            new = pl.concat([empty, *(change.new for change in found)], how="diagonal").with_columns(**stamp)
+            changed = pl.concat([empty, *(change.changed for change in found)]).with_columns(**stamp)
             if new.height or changed.height:
-                commits.commit(table, declared, new, changed, self._properties(run_id), self.options)
-            stale = pl.concat([s for _, _, s in found])
+                taken = pl.concat([change.taken for change in found])
+                commits.commit(table, declared, seen, new, changed, taken, self._properties(run_id))
+            stale = pl.concat([change.stale for change in found])
             return Merged(
                 entity=entity,
                 inserted=new.height,
@@ -265,11 +266,12 @@ class Store:
             if table is None:
                 return 0
             self._check(declared, table)
-            gone = self._stored(table, declared, wanted)
-            if gone.height:
+            seen = commits.look(table, declared, wanted.select(declared.entity.key), self.options)
+            gone = seen.partner.drop_nulls()
+            if gone.len():
                 nothing = declared.schema.to_frame()
-                commits.commit(table, declared, nothing, nothing, self._properties(run_id), self.options, gone=gone)
-            return gone.height
+                commits.commit(table, declared, seen, nothing, nothing, gone, self._properties(run_id))
+            return gone.len()
 
         return self._until_first(entity, attempt)
 
@@ -368,11 +370,6 @@ class Store:
         problems = _schema_problems(declared, table)
         if problems:
             raise SchemaError("; ".join(problems) + "; declare them in entities.yaml, or add the new ones by migrate")
-
-    def _stored(self, table: DeltaTable, declared: Declared, keys: pl.DataFrame) -> pl.DataFrame:
-        rows = pl.scan_delta(table, storage_options=dict(self.options) or None)
-        mine = rows.filter(pl.col(declared.organization) == self.organization).select(declared.schema.names())
-        return mine.join(keys.lazy(), on=list(declared.key), how="semi").collect()
 
     def _properties(self, run_id: str) -> CommitProperties:
         # No repeats by Delta itself: it would commit on top of what this merge has not seen.
