@@ -16,7 +16,7 @@ from p2c_lib import run as runs
 from p2c_lib.config import Profile
 from p2c_lib.datadocs import build_docs
 from p2c_lib.errors import P2CError, ParameterError, in_words
-from p2c_lib.model import Task
+from p2c_lib.model import Route, Task
 from p2c_lib.report import write_report
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
@@ -39,6 +39,7 @@ def run_tasks(
     timeout_s: int = 3600,
     lag: timedelta = timedelta(0),
     progress: Progress | None = None,
+    route: Route = "direct",
 ) -> tuple[Path, dict[str, Any]]:
     """Run tasks and leave the run's folder complete: results, executed notebooks, Data Docs, report.
 
@@ -51,11 +52,13 @@ def run_tasks(
         timeout_s: Longest time for one cell, seconds.
         lag: How long a change may take to arrive.
         progress: Shows how many tasks are done.
+        route: Whose tasks these are. Of a task through CDS both legs go into one notebook, the first before the second.
 
     Returns:
         The folder and what stands in its ``run.json``. A failed task is recorded there, not raised.
     """
     asked = {"tasks": [task.name for task in tasks], "notebooks": notebooks, "lag_minutes": lag.total_seconds() / 60}
+    asked["route"] = route
     folder = folders.create(out, profile, asked)
     names = [task.name for task in tasks]
     with progress or contextlib.nullcontext():
@@ -67,12 +70,13 @@ def run_tasks(
 
         if notebooks:
             with ThreadPoolExecutor(jobs) as pool:
-                jobs_running = [pool.submit(_in_notebook, profile, task, folder, timeout_s, lag) for task in tasks]
-                for name, job in zip(names, jobs_running, strict=True):
-                    job.result()
-                    done(name)
+                how = (profile, folder, timeout_s, lag, route)
+                running = [pool.submit(_in_notebook, legs_of, *how) for legs_of in _together(tasks)]
+                for job in running:
+                    for name in job.result():
+                        done(name)
         else:
-            with runs.open_clients(profile) as clients:
+            with runs.open_clients(profile, route) as clients:
                 for task in tasks:
                     with contextlib.suppress(P2CError):  # recorded in the folder; the other tasks go on
                         runs.execute_task(folder, task, clients, lag=lag)
@@ -87,24 +91,42 @@ def run_tasks(
     return folder, facts
 
 
+def _together(tasks: Sequence[Task]) -> list[list[Task]]:
+    """Tasks by notebook: both legs of a task through CDS in one."""
+    found: dict[str, list[Task]] = {}
+    for task in tasks:
+        found.setdefault(task.of or task.name, []).append(task)
+    return list(found.values())
+
+
 def notebook_of(task: Task) -> str:
     """The notebook of a task: one an entity, named as the entity set in Sales; a document's lines are in its own."""
+    if task.of:  # order_lines_to_sales: orders
+        return task.of.partition("_")[0].removesuffix("s") + "s"
     entity = task.source.entity if task.source.system == "sales" else task.destination.entity
     return DOCUMENT_NOTEBOOKS.get(entity, entity)
 
 
-def _in_notebook(profile: Profile, task: Task, folder: Path, timeout_s: int, lag: timedelta) -> None:
+def _in_notebook(
+    tasks: Sequence[Task], profile: Profile, folder: Path, timeout_s: int, lag: timedelta, route: Route
+) -> list[str]:
+    names = [task.name for task in tasks]
+    name = tasks[0].name if len(tasks) == 1 else tasks[0].of
     parameters = {
-        "task": task.name,
+        "task": name,
+        "route": route,
         "profile": profile.name,
         "company": profile.fno.company,
         "out": str(folder.resolve()),
         "lag_minutes": int(lag.total_seconds() // 60),
     }
     try:
-        execute_notebook(notebook_of(task), folder / "notebooks" / f"{task.name}.ipynb", parameters, timeout_s)
+        execute_notebook(notebook_of(tasks[0]), folder / "notebooks" / f"{name}.ipynb", parameters, timeout_s)
     except P2CError as error:
-        folders.save_failure(folder, task.name, error)
+        for one in names:
+            if not (folder / "tasks" / one / "checks.json").exists():
+                folders.save_failure(folder, one, error)
+    return names
 
 
 def execute_notebook(name: str, output: Path, parameters: dict[str, Any], timeout_s: int) -> None:

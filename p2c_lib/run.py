@@ -314,7 +314,15 @@ def validate_task(task: Task, sides: Sides, compared: Compared, suites: Path | N
         ("expected", compared.expected[flowing], list(task.key)),
         ("destination", compared.found[in_scope], list(task.key)),
     )
-    return [validate(frame, f"{task.name}_{side}", key=key, folder=suites) for side, frame, key in frames]
+    if task.of is None:
+        return [validate(frame, f"{task.name}_{side}", key=key, folder=suites) for side, frame, key in frames]
+    # a leg is held against the suites of the direct task, at the ends that it shares with it
+    ends = ("source",) if task.leg == 1 else ("expected", "destination")
+    return [
+        validate(frame, f"{task.of}_{side}", key=key, folder=suites, name=f"{task.name}_{side}")
+        for side, frame, key in frames
+        if side in ends
+    ]
 
 
 def save_checks(folder: Path, task: Task, results: Sequence[SuiteResult]) -> list[dict[str, Any]]:

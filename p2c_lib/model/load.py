@@ -190,7 +190,10 @@ def _quirk_faults(loc: Loc, quirks: tuple[Quirk, ...], of: str) -> Iterator[Faul
         if quirk.entries and of not in ("", "value_map"):
             yield (*at, "entries"), f"map {of} looks nothing up; name the column that one would expect, 'instead: ...'"
         if quirk.own and (quirk.entries or quirk.instead is not None):
-            yield (*at, "own"), "stands beside what one would expect; the destination's own value is not known from here"
+            yield (
+                (*at, "own"),
+                "stands beside what one would expect; the destination's own value is not known from here",
+            )
         if quirk.entries and quirk.instead is not None:
             yield (*at, "instead"), "stands beside 'entries'; one would expect one of the two, not both"
 

@@ -42,7 +42,8 @@ _TYPES: dict[str, pl.DataType] = {
 }
 PLAN_COLUMNS = pl.Schema(_TYPES)
 """One row a field of an action. ``order`` numbers the actions in the order of sending; ``after_order`` is the action
-that must be done first (the parent's create), ``staged_order`` the one that brings its row into the store. ``target`` is JSON: the destination's key for an update, the task's key
+that must be done first (the parent's create), ``staged_order`` the one that brings its
+row into the store. ``target`` is JSON: the destination's key for an update, the task's key
 for a create. ``before`` and ``after`` are for people; ``property``, ``sent`` and ``wire`` (string, number, boolean,
 bind, made: a row that this plan makes first, as set and key) make the body; what has the wire ``computed`` is worked
 out by the service when the rest is sent, which of a ``recalculate`` is an amount as it stands. ``held`` says why a
