@@ -239,7 +239,7 @@ def summary(task: Task, sides: Sides, compared: Compared) -> dict[str, Any]:
         "template": task.template,
         "source": f"{task.source.system} {task.source.entity}",
         "destination": f"{task.destination.system} {task.destination.entity}",
-        **({"of": task.of, "leg": task.leg} if task.leg else {}),
+        **_leg_facts(task),
         "source_rows": outcomes.source_rows,
         "destination_rows": outcomes.destination_rows,
         **{outcome: outcomes.count(outcome) for outcome in ROW_OUTCOMES},
@@ -253,6 +253,13 @@ def summary(task: Task, sides: Sides, compared: Compared) -> dict[str, Any]:
         "seconds": round(sides.seconds + compared.seconds, 3),
         "seconds_reading": round(sides.seconds, 3),
     }
+
+
+def _leg_facts(task: Task) -> dict[str, Any]:
+    """What a comparison over three systems needs to know of a leg; nothing of a direct task."""
+    if task.of is None:
+        return {}
+    return {"of": task.of, "leg": task.leg, "reads": {f.destination: f.source for f in task.fields if f.source}}
 
 
 def save(folder: Path, task: Task, sides: Sides, compared: Compared) -> dict[str, Any]:
