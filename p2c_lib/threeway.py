@@ -110,10 +110,9 @@ def three_way(task: str, first: Leg, second: Leg, at: datetime) -> pl.DataFrame:
         .then(2),
         code=pl.coalesce("reason1", "reason2"),
     ).filter((pl.col("outcome1").ne_missing("matched")) | (pl.col("outcome2").ne_missing("matched")))
-    fields = pl.concat([_changed(first, both, 1, second), _changed(second, both, 2, first)])
-    table = pl.concat(
-        [_shaped(records.rename({"outcome1": "first", "outcome2": "second"}), task), _shaped(fields, task)]
-    )
+    records = records.rename({"outcome1": "first", "outcome2": "second"})
+    fields = (_changed(first, both, 1, second), _changed(second, both, 2, first))
+    table = pl.concat([_shaped(part, task) for part in (records, *fields)])
     return table.sort("key", "leg", "field", nulls_last=False, maintain_order=True)
 
 

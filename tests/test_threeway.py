@@ -104,6 +104,12 @@ def test_a_field_is_told_at_all_four_places_on_the_leg_that_changed_it():
     ]
 
 
+def test_a_field_may_differ_on_one_leg_alone():
+    same = {"a": "1"}
+    table = both(same, same, {"a": "2"}, [("a", "matched")], [("a", "mismatched")], [], [("a", "1", "2")])
+    assert table.select("field", "leg", "found").rows() == [(None, 2, None), ("dest", 2, "2")]
+
+
 def test_rows_that_another_task_stages_in_the_same_entity_are_none_of_its_business():
     table = both({}, {"p": "1"}, {}, [], [("p", "excluded")])
     assert table.rows() == []
