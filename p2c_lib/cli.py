@@ -21,6 +21,7 @@ from rich.table import Table
 from p2c_lib.config import Profile, home, load_profile
 from p2c_lib.diff import ROW_OUTCOMES
 from p2c_lib.errors import P2CError, ParameterError
+from p2c_lib.history_cli import history_app, migration_check
 from p2c_lib.model import Route
 from p2c_lib.sandbox_cli import AsJson, err_console, out_console, sandbox_app
 
@@ -29,6 +30,8 @@ DEMO_ORDERS = 400
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 templates_app = typer.Typer(no_args_is_help=True, help="What the templates say, and whether they fit the services.")
 app.add_typer(sandbox_app, name="sandbox")
+app.add_typer(history_app, name="history")
+app.command("migration-check")(migration_check)
 app.add_typer(templates_app, name="templates")
 
 

@@ -2,9 +2,9 @@
 
 A finding is a row that stands alone or a field that differs: task, key, field, side. Two tables lie in ``history``
 below the store: ``Outcome`` (what a run found, but for what is excluded) and ``Run`` (a row for each task of a run). A
-run counts only once its ``Run`` rows are there, and they are written last; so a run that was killed while it was appended
-has not happened, and appending it again is the whole of it. A task that failed says nothing: its findings stay as they
-were. Known quirks of templates are kept and are no findings.
+run counts only once its ``Run`` rows are there, and they are written last; so a run that was killed while it was
+appended has not happened, and appending it again is the whole of it. A task that failed says nothing: its findings stay
+as they were. Known quirks of templates are kept and are no findings.
 """
 
 from __future__ import annotations
@@ -260,6 +260,12 @@ class History:
         schema = pl.Schema({"run": pl.String(), "started": pl.Datetime("us", "UTC"), **texts})
         frame = pl.DataFrame(rows, schema=schema, orient="row")
         return frame.with_columns(pl.col("amount").cast(OUTCOME_COLUMNS["amount"]))
+
+    def summary(self, findings: pl.DataFrame) -> pl.DataFrame:
+        """Findings counted by task and state, as people read them: task, one column for each of `STATES`, came_back."""
+        counts = [(pl.col("state") == state).sum().alias(state) for state in STATES]
+        back = ((pl.col("reopened") > 0) & (pl.col("state") != "fixed")).sum()
+        return findings.group_by("task").agg(*counts, came_back=back).sort("task")
 
     def compact(self, keep_days: int, *, now: datetime | None = None) -> dict[str, int]:
         """Let go of what is old, and put small files together.
