@@ -113,7 +113,7 @@ def migration_check(
     profile: ProfileOption = "",
     company: CompanyOption = "",
 ) -> None:
-    """Say what would change on the way from CDS to direct: fields, defaults, conditions, and rows and money behind them.
+    """Say what would change when a site goes from CDS to direct: fields, defaults, conditions, rows and money.
 
     Reads the source side only, and writes nothing.
     """

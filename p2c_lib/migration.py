@@ -93,11 +93,10 @@ def by_templates(way: Way) -> pl.DataFrame:
             change = "default" if falls_back else "mapping"
         rows.append((name, change, before, after))
     marks = {field.destination: field.value for field in way.first.fields if field.map == "default"}
-    asked = [*way.first.filter, *(c for c in way.second.filter if marks.get(c.column) is None)]  # by its own mark: all
-    before = {c.name: c.says for c in asked}
-    after = {c.name: c.says for c in way.direct.filter}
-    for name in sorted(before.keys() ^ after.keys()):
-        rows.append((name, "filter", before.get(name, ""), after.get(name, "")))
+    asked = [*way.first.filter, *(c for c in way.second.filter if c.column not in marks)]  # rows of its own pass
+    through, straight = {c.name: c.says for c in asked}, {c.name: c.says for c in way.direct.filter}
+    for name in sorted(through.keys() ^ straight.keys()):
+        rows.append((name, "filter", through.get(name, ""), straight.get(name, "")))
     frame = pl.DataFrame(
         rows, schema=["field", "change", "through_cds", "direct"], orient="row", infer_schema_length=None
     )
