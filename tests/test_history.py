@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from p2c_lib import report
 from p2c_lib.errors import ParameterError, StoreError
 from p2c_lib.explain import OUTCOME_COLUMNS
 from p2c_lib.history import History, append
@@ -172,3 +174,13 @@ def test_several_append_at_once_and_none_is_lost(store, tmp_path):
     history = History.within(store, "site", "usmf")
     assert history.runs()["run"].to_list() == ["run000", "run001", "run002"]
     assert told(store, "key", "runs") == [("A", 3), ("K0", 1), ("K1", 1), ("K2", 1)]
+
+
+def test_the_report_of_a_kept_run_says_since_when(store, tmp_path):
+    for number, found in enumerate([["A"], ["A", "B"]]):
+        append(store, made(tmp_path, number, found))
+    page = str(report._since_when(tmp_path / "run001"))
+    cells = [cell.strip() for cell in re.sub(r"<[^>]+>", "\n", page).split("\n") if cell.strip()]
+    head = ["task", "new", "reopened", "open", "fixed", "oldest", "oldest age days"]
+    assert cells == [*head, "accounts", "1", "0", "1", "0", "2026-01-01 00:00", "1.0"]
+    assert report._since_when(tmp_path) == "", "a run that is not kept says nothing"
