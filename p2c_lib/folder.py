@@ -104,6 +104,7 @@ def _clear(folder: Path) -> None:
         "reasons.parquet",
         "quirks.parquet",
         "threeway.parquet",
+        "history.parquet",
         "checks.json",
         "report.html",
     ):
