@@ -45,65 +45,99 @@ class Way:
 
 
 FNO_LINE = "LineCreationSequenceNumber"
-WAYS = {
+WAYS: Mapping[str, Way] = {
     "products": Way(
-        *(("fno", "SellableReleasedProducts"), ("ProductNumber",), "Product", ("ProductId",)),
-        *(("sales", "products"), ("productnumber",)),
+        ("fno", "SellableReleasedProducts"),
+        ("ProductNumber",),
+        "Product",
+        ("ProductId",),
+        ("sales", "products"),
+        ("productnumber",),
         (("ProductDescription", "Description", "description"), ("SalesPrice", "SellingUnitPrice", "price")),
     ),
     "accounts": Way(
-        *(("sales", "accounts"), ("accountnumber",), "Account", ("AccountId",)),
-        *(("fno", "CustomersV2"), ("CustomerAccount",)),
+        ("sales", "accounts"),
+        ("accountnumber",),
+        "Account",
+        ("AccountId",),
+        ("fno", "CustomersV2"),
+        ("CustomerAccount",),
         (
             ("address1_city", "MailingPostalAddress_City", "AddressCity"),
             ("creditlimit", "CreditLimitAmount", "CreditLimit"),
         ),
     ),
     "contacts": Way(
-        *(("sales", "contacts"), ("msdynce_contactnumber",), "Contact", ("ContactId",)),
-        *(("fno", "CDSContactPersons"), ("ContactPersonPartyNumber",)),
+        ("sales", "contacts"),
+        ("msdynce_contactnumber",),
+        "Contact",
+        ("ContactId",),
+        ("fno", "CDSContactPersons"),
+        ("ContactPersonPartyNumber",),
         (("jobtitle", "Profession", "EmploymentProfession"), ("department", "Department", "EmploymentDepartment")),
     ),
     "contacts_to_customer": Way(
-        *(("sales", "contacts"), ("msdynce_contactnumber",), "Account", ("AccountId",)),
-        *(("fno", "CustomersV2"), ("CustomerAccount",)),
+        ("sales", "contacts"),
+        ("msdynce_contactnumber",),
+        "Account",
+        ("AccountId",),
+        ("fno", "CustomersV2"),
+        ("CustomerAccount",),
         (
             ("address1_city", "MailingPostalAddress_City", "AddressCity"),
             ("creditlimit", "CreditLimitAmount", "CreditLimit"),
         ),
     ),
     "quote_headers": Way(
-        *(("sales", "quotes"), ("quotenumber",), "Quotation", ("QuotationId",)),
-        *(("fno", "CDSSalesQuotationHeaders"), ("SalesQuotationNumber",)),
+        ("sales", "quotes"),
+        ("quotenumber",),
+        "Quotation",
+        ("QuotationId",),
+        ("fno", "CDSSalesQuotationHeaders"),
+        ("SalesQuotationNumber",),
         (("name", "Name", "SalesQuotationName"), ("shipto_city", "DeliveryAddress_City", "DeliveryAddressCity")),
         is_header=True,
         flows=(pl.col("statecode") == 1) & pl.col("msdynce_hasexternallymaintainedproductsonly"),
     ),
     "quote_lines": Way(
-        *(("sales", "quotedetails"), ("quoteid.quotenumber", "sequencenumber")),
-        *("QuotationLine", ("Quotation_QuotationId", "Sequence")),
-        *(("fno", "CDSSalesQuotationLines"), ("SalesQuotationNumber", FNO_LINE)),
+        ("sales", "quotedetails"),
+        ("quoteid.quotenumber", "sequencenumber"),
+        "QuotationLine",
+        ("Quotation_QuotationId", "Sequence"),
+        ("fno", "CDSSalesQuotationLines"),
+        ("SalesQuotationNumber", FNO_LINE),
         (("priceperunit", "UnitPrice", "SalesPrice"), ("quantity", "Quantity", "RequestedSalesQuantity")),
         flows=(pl.col("quotestatecode") == 1) & pl.col("msdynce_quotehasexternalmaintainedproductsonly"),
     ),
     "order_headers_to_sales": Way(
-        *(("fno", "CDSSalesOrderHeaders"), ("SalesOrderNumber",), "SalesOrder", ("SalesOrderId",)),
-        *(("sales", "salesorders"), ("ordernumber",)),
+        ("fno", "CDSSalesOrderHeaders"),
+        ("SalesOrderNumber",),
+        "SalesOrder",
+        ("SalesOrderId",),
+        ("sales", "salesorders"),
+        ("ordernumber",),
         (("SalesOrderName", "Name", "name"), ("DeliveryAddressCity", "DeliveryAddress_City", "shipto_city")),
         is_header=True,
     ),
     "order_lines_to_sales": Way(
-        *(("fno", "CDSSalesOrderLines"), ("SalesOrderNumber", FNO_LINE)),
-        *("SalesOrderLine", ("SalesOrder_SalesOrderId", "Sequence")),
-        *(("sales", "salesorderdetails"), ("msdynce_ordernumber", "sequencenumber")),
+        ("fno", "CDSSalesOrderLines"),
+        ("SalesOrderNumber", FNO_LINE),
+        "SalesOrderLine",
+        ("SalesOrder_SalesOrderId", "Sequence"),
+        ("sales", "salesorderdetails"),
+        ("msdynce_ordernumber", "sequencenumber"),
         (
             ("DeliveryAddressCity", "DeliveryPostalAddress_City", "shipto_city"),
             ("SalesPrice", "UnitPrice", "priceperunit"),
         ),
     ),
     "invoice_headers": Way(
-        *(("fno", "ExternallyMaintainedCustomerSalesInvoiceHeaders"), ("InvoiceNumber",)),
-        *("SalesInvoice", ("SalesInvoiceId",), ("sales", "invoices"), ("invoicenumber",)),
+        ("fno", "ExternallyMaintainedCustomerSalesInvoiceHeaders"),
+        ("InvoiceNumber",),
+        "SalesInvoice",
+        ("SalesInvoiceId",),
+        ("sales", "invoices"),
+        ("invoicenumber",),
         (
             ("InvoiceAddressCity", "BillingAddress_City", "billto_city"),
             ("InvoiceAddressZipCode", "BillingAddress_PostalCode", "billto_postalcode"),
@@ -111,9 +145,12 @@ WAYS = {
         is_header=True,
     ),
     "invoice_lines": Way(
-        *(("fno", "ExternallyMaintainedCustomerSalesInvoiceLines"), ("InvoiceNumber", FNO_LINE)),
-        *("SalesInvoiceLine", ("SalesInvoice_SalesInvoiceId", "Sequence")),
-        *(("sales", "invoicedetails"), ("msdynce_invoicenumber", "sequencenumber")),
+        ("fno", "ExternallyMaintainedCustomerSalesInvoiceLines"),
+        ("InvoiceNumber", FNO_LINE),
+        "SalesInvoiceLine",
+        ("SalesInvoice_SalesInvoiceId", "Sequence"),
+        ("sales", "invoicedetails"),
+        ("msdynce_invoicenumber", "sequencenumber"),
         (("ProductDescription", "Description", "description"), ("SalesPrice", "UnitPrice", "priceperunit")),
     ),
 }
@@ -121,7 +158,15 @@ WAYS = {
 _COUNTRIES = {"US": ("us", "usa", "united states", "united states of america"), "DE": ("germany", "de", "deu")}
 _COUNTRIES |= {"FR": ("france", "fr", "fra"), "GB": ("uk", "united kingdom", "gb"), "JA": ("ja", "jap", "japan")}
 _COUNTRIES |= {"IN": ("india", "in", "ind"), "AU": ("au",), "CA": ("ca",)}
-_STATUSES = ("Active", "Confirmed", "Picked", "PartiallyDelivered", "Delivered", "Invoiced", "PartiallyInvoiced")
+_STATUSES: tuple[str, ...] = (
+    "Active",
+    "Confirmed",
+    "Picked",
+    "PartiallyDelivered",
+    "Delivered",
+    "Invoiced",
+    "PartiallyInvoiced",
+)
 _STATUSES += ("Canceled", "DeliveredPartiallyInvoiced")
 MAPS: Mapping[str, Mapping[str, str]] = {
     "bool_inverted": {"true": "false", "false": "true"},
@@ -198,7 +243,7 @@ def stage(
         truth.append(_told(f"{task}_to_cds", outs[task].filter(outs[task].is_in(there)), "excluded"))
     for task, other in (("accounts", "contacts_to_customer"), ("contacts_to_customer", "accounts")):
         truth.append(_told(f"{task}_from_cds", world.store[other]["_key"], "excluded"))
-    tables = {}
+    tables: dict[str, pl.DataFrame] = {}
     for task, way in ways.items():
         rows = world.store[task].drop("_key")
         tables[way.entity] = pl.concat([tables[way.entity], rows], how="diagonal") if way.entity in tables else rows
@@ -240,7 +285,13 @@ def _told(
     after: str | None = None,
 ) -> pl.DataFrame:
     more = {"field": field, "outcome": outcome, "before": before, "after": after}
-    return pl.select(task=pl.lit(task), key=keys, **{n: pl.lit(v, pl.String) for n, v in more.items()}).cast(TRUTH)
+    return (
+        keys.to_frame("key")
+        .select(
+            pl.lit(task).alias("task"), "key", *(pl.lit(value, pl.String).alias(name) for name, value in more.items())
+        )
+        .cast(TRUTH)
+    )
 
 
 class _World:
