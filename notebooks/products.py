@@ -31,6 +31,7 @@ approved_by: str = ""  # who approves the plan; needed by "apply"
 out: str = ""  # folder of the run; "" makes a new one below runs/
 sample: int = 10  # rows shown in a table of examples
 lag_minutes: int = 0  # how long a change may take to arrive
+route: str = "direct"  # or "cds": by way of the store between the two systems
 
 # %%
 from p2c_lib import notebook
@@ -44,6 +45,7 @@ run = notebook.start(
     out=out,
     sample=sample,
     lag_minutes=lag_minutes,
+    route=route,
 )
 
 # %% [markdown]

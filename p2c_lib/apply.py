@@ -12,6 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
+from typing import cast
 from uuid import UUID, uuid5
 
 import orjson
@@ -21,8 +22,10 @@ from p2c_lib.config import Profile
 from p2c_lib.connect import Client, Entity
 from p2c_lib.errors import P2CError, PlanError
 from p2c_lib.journal import FINAL, Journal, Seen, State
+from p2c_lib.store import StoreClient
 from p2c_lib.write import Plan, check_addresses, read_plan
 from p2c_lib.write.calls import Action, Answer, Why, facts_of, is_unique, judge, send, wire_value
+from p2c_lib.write.staging import merge
 from p2c_lib.write.standing import read_standing
 
 __all__ = ["Applied", "apply", "counts", "journal_table"]
@@ -108,7 +111,7 @@ class _Sender:
         for (task,), rows in self.rows.group_by("task", maintain_order=True):
             open_ = self._open(rows, str(task))
             if open_.height and self.stop is None:
-                self._send_all(open_)
+                (self._merge if open_["system"][0] == "cds" else self._send_all)(open_)
         self.journal.sync()
         if self.stop is not None:
             raise self.stop
@@ -117,6 +120,32 @@ class _Sender:
     def _open(self, rows: pl.DataFrame, task: str) -> pl.DataFrame:
         final = pl.Series([order for order, seen in self.seen.items() if seen.state in FINAL], dtype=pl.UInt32)
         return rows.filter(~pl.col("order").is_in(final.implode()))
+
+    def _merge(self, rows: pl.DataFrame) -> None:
+        """A first leg goes into the store in one merge, with its lines in the journal before and after."""
+        client = self.clients["cds"]
+        actions = {a.order: a for a in self._actions(rows, client, client.entity(rows["entity"][0]))}
+        ready = []
+        for action in actions.values():
+            answer = self._orphaned(action)
+            if answer is None:
+                ready.append(action)
+            else:
+                self._note(action, answer, sent=False)
+        if not ready:
+            return
+        self.journal.intend((action.order, facts_of(action)) for action in ready)
+        going = rows.filter(pl.col("order").is_in([action.order for action in ready]))
+        try:
+            answers = merge(cast(StoreClient, client), going, self.plan.head["run_id"])
+        except P2CError as error:
+            for action in ready:  # a merge is whole or not at all
+                self.journal.answer(action.order, "open", error=f"{type(error).__name__}: {error}")
+            self.stop = error
+            return
+        for order, (state, facts) in answers.items():
+            self.sent += state in ("created", "updated")
+            self._note(actions[order], Answer(state, facts), sent=True)
 
     def _send_all(self, rows: pl.DataFrame) -> None:
         first = rows.row(0, named=True)
@@ -132,8 +161,9 @@ class _Sender:
             while more or again or running:
                 while (more or again) and self.stop is None and len(running) <= parallel:
                     batch = [again.popleft() for _ in range(min(len(again), 4 * parallel))]
-                    new = list(islice(actions, 4 * parallel - len(batch)))
-                    more = bool(new)
+                    room = 4 * parallel - len(batch)
+                    new = list(islice(actions, room))
+                    more = more and (bool(new) or not room)
                     batch += [(action, "doubt" if self._state(action) == "doubt" else "new", "") for action in new]
                     for action in self._settle(client, entity, batch):
                         running[pool.submit(send, client, action)] = action
@@ -177,6 +207,9 @@ class _Sender:
         return self.seen[action.order].attempt - before if action.order in self.seen else 0
 
     def _orphaned(self, action: Action) -> Answer | None:
+        staged = self.seen.get(action.staged_order) if action.staged_order is not None else Seen("already", 0)
+        if staged is None or staged.state not in ("created", "updated", "already"):
+            return Answer("held", {"reason": "its row could not be brought into the store"})
         if action.after_order is None:
             return None
         parent = self.seen.get(action.after_order)
@@ -216,7 +249,7 @@ class _Sender:
                 self.journal.answer(action.order, "open", reason="not sent: the run was stopped")
 
     def _actions(self, rows: pl.DataFrame, client: Client, entity: Entity) -> Iterator[Action]:
-        names = ["task", "system", "entity", "action", "key", "target", "etag", "after_order"]
+        names = ["task", "system", "entity", "action", "key", "target", "etag", "after_order", "staged_order"]
         lists = ["field", "property", "before", "after", "sent", "wire"]
         grouped = rows.group_by("order", maintain_order=True).agg(pl.col(names).first(), pl.col(lists))
         for row in grouped.iter_rows(named=True):

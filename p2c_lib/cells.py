@@ -57,10 +57,14 @@ def compare_fields(
 
     Every cell is compared with its partner, exactly; only what is not the same is looked at any further.
     """
-    fields = [field for field in task.fields if field.destination not in task.key and field.role != "worth"]
+    fields = [field for field in task.fields if field.destination not in task.key and field.is_compared]
     if pairs.is_empty() or not fields:
         return CELLS.to_frame()
     left, right = pl.lit(pairs["source_row"]), pl.lit(pairs["destination_row"])
+    source, destination = (
+        source.rechunk(),
+        destination.rechunk(),
+    )  # gathering from many chunks takes twice as long
     # One select, so that columns are compared side by side; of each no more than its two gathered halves is in memory.
     differs = pl.select(
         pl.lit(source[name]).gather(left).ne_missing(pl.lit(destination[name]).gather(right)).alias(name)

@@ -21,6 +21,8 @@ from rich.table import Table
 from p2c_lib.config import Profile, home, load_profile
 from p2c_lib.diff import ROW_OUTCOMES
 from p2c_lib.errors import P2CError, ParameterError
+from p2c_lib.history_cli import history_app, migration_check
+from p2c_lib.model import Route
 from p2c_lib.sandbox_cli import AsJson, err_console, out_console, sandbox_app
 
 DEMO_ORDERS = 400
@@ -28,6 +30,8 @@ DEMO_ORDERS = 400
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 templates_app = typer.Typer(no_args_is_help=True, help="What the templates say, and whether they fit the services.")
 app.add_typer(sandbox_app, name="sandbox")
+app.add_typer(history_app, name="history")
+app.command("migration-check")(migration_check)
 app.add_typer(templates_app, name="templates")
 
 
@@ -36,6 +40,7 @@ CompanyOption = Annotated[str, typer.Option(help="F&O legal entity; default: the
 RunFolder = Annotated[Path, typer.Argument(help="The folder that `p2c run` printed.", metavar="DIR")]
 TaskNames = Annotated[list[str] | None, typer.Argument(help="See `p2c templates list`.", metavar="[TASK]...")]
 Notebooks = Annotated[bool, typer.Option("--notebooks/--no-notebooks", help="In notebooks that are kept, or without.")]
+RouteOption = Annotated[str, typer.Option(help="direct, or cds: by way of the store between the systems.")]
 Threshold = Annotated[int | None, typer.Option(min=0, help="Differing rows still called in step.")]
 
 
@@ -66,21 +71,23 @@ def run(
     timeout_s: Annotated[int, typer.Option(min=1, help="Longest time for one cell, seconds.")] = 3600,
     lag_minutes: Annotated[int, typer.Option(min=0, max=1_000_000, help="How long a change may take to arrive.")] = 0,
     threshold: Threshold = None,
+    route: RouteOption = "direct",
 ) -> None:
     """Compare tasks of both systems: outcomes, reasons, report. Nothing is written to either system."""
-    from p2c_lib import execution
-    from p2c_lib.model import all_tasks, find_task, load_templates
+    from p2c_lib import execution, legs
+    from p2c_lib.model import all_tasks
     from p2c_lib.notebook import profile_for
 
+    way = legs.check_route(route)
     chosen = profile_for(profile, company)
     if threshold is not None:
         chosen = chosen.model_copy(update={"threshold": threshold})
-    templates = load_templates(chosen.overlays)
+    templates = legs.templates_for(chosen, way)
     if bool(tasks) == all_:
         raise ParameterError(
             "name the tasks to run, or give --all; known: " + ", ".join(t.name for t in all_tasks(templates))
         )
-    wanted = all_tasks(templates) if all_ else [find_task(name, templates) for name in dict.fromkeys(tasks or [])]
+    wanted = all_tasks(templates) if all_ else legs.chosen(tasks or [], templates)
     folder, facts = execution.run_tasks(
         chosen,
         wanted,
@@ -90,6 +97,7 @@ def run(
         timeout_s=timeout_s,
         lag=timedelta(minutes=lag_minutes),
         progress=_tasks_bar(),
+        route=way,
     )
     _print_outcomes(facts)
     out_console.print(f"report: {_near(folder / 'report.html')}", highlight=False)
@@ -99,13 +107,12 @@ def run(
 @app.command()
 def plan(folder: RunFolder, profile: ProfileOption = "") -> None:
     """Say what a write would send for a run, and save it; nothing is sent."""
-    from p2c_lib import write
-    from p2c_lib.model import load_templates
+    from p2c_lib import legs, write
     from p2c_lib.run import open_clients
 
-    chosen = _profile_of(folder, profile)
-    with open_clients(chosen) as clients, err_console.status("planning"):
-        made = write.plan(folder, templates=load_templates(chosen.overlays), clients=clients)
+    chosen, way = _profile_of(folder, profile), _route_of(folder)
+    with open_clients(chosen, way) as clients, err_console.status("planning"):
+        made = write.plan(folder, templates=legs.templates_for(chosen, way), clients=clients)
     _print_frame(write.plan_table(made))
     out_console.print(f"plan {made.hash[:12]}: {folder / 'plan' / 'plan.parquet'}; nothing was sent", highlight=False)
 
@@ -128,7 +135,7 @@ def apply(
         out_console.print("nothing was sent: give --yes to approve this plan and send it")
         raise typer.Exit(0)
     chosen = _profile_of(folder, profile)
-    with open_clients(chosen) as clients, _bar("sending") as progress:
+    with open_clients(chosen, _route_of(folder)) as clients, _bar("sending") as progress:
         write.check_addresses(saved.head, clients, chosen.name)
         write.approve(folder, by or _user())
         bar = progress.add_task("sending", total=None)
@@ -173,12 +180,13 @@ def preflight(profile: ProfileOption = "", company: CompanyOption = "", as_json:
 
 
 @app.command()
-def demo() -> None:
+def demo(route: RouteOption = "direct") -> None:
     """Start a sandbox with differences in it, run every task through its notebook, stop the sandbox."""
-    from p2c_lib import execution
-    from p2c_lib.model import all_tasks, load_templates
+    from p2c_lib import execution, legs
+    from p2c_lib.model import all_tasks
     from p2c_lib.sandbox import lifecycle
 
+    way = legs.check_route(route)
     place = home() / ".p2c" / "demo"
     lifecycle.stop(place)
     out_console.print("starting both services with a small data set that has differences in it ...")
@@ -186,9 +194,9 @@ def demo() -> None:
     out_console.print(f"Sales {started['sales_url']}, F&O {started['fno_url']}", highlight=False)
     os.environ["P2C_SANDBOX_DIR"] = str(place.resolve())  # the notebooks load the profile again
     try:
-        folder, facts = execution.run_tasks(
-            load_profile("sandbox"), all_tasks(load_templates()), None, progress=_tasks_bar()
-        )
+        profile = load_profile("sandbox")
+        wanted = all_tasks(legs.templates_for(profile, way))
+        folder, facts = execution.run_tasks(profile, wanted, None, progress=_tasks_bar(), route=way)
     finally:
         lifecycle.stop(place)
     _print_outcomes(facts)
@@ -197,15 +205,20 @@ def demo() -> None:
 
 
 @templates_app.command("list")
-def templates_list(as_json: AsJson = False, profile: ProfileOption = "") -> None:
+def templates_list(
+    as_json: AsJson = False,
+    profile: ProfileOption = "",
+    route: Annotated[str, typer.Option(help="Those of one route only: direct, cds.")] = "",
+) -> None:
     """List the templates and their tasks in the order they run."""
+    from p2c_lib.legs import check_route
     from p2c_lib.model import list_rows, load_templates
 
-    rows = list_rows(load_templates(_overlays(profile)))
+    rows = list_rows(load_templates(_overlays(profile), route=check_route(route) if route else None))
     if as_json:
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
     else:
-        _print_rows(rows)
+        _print_rows(rows, whole=("task",))
 
 
 @templates_app.command("show")
@@ -213,7 +226,7 @@ def templates_show(name: str, profile: ProfileOption = "") -> None:
     """Show every field of a template: source, map, constants, how sure we are."""
     from p2c_lib.model import describe, load_templates
 
-    templates = load_templates(_overlays(profile))
+    templates = load_templates(_overlays(profile), route=None)
     if name not in templates:
         raise ParameterError(f"no template '{name}'; known: {', '.join(templates)}")
     out_console.print(templates[name].title, style="bold")
@@ -222,16 +235,19 @@ def templates_show(name: str, profile: ProfileOption = "") -> None:
 
 @templates_app.command("check")
 def templates_check(profile: ProfileOption = "", company: CompanyOption = "") -> None:
-    """Hold every template against the live metadata of both systems."""
+    """Hold every template against the live metadata of both systems, and of the store between them."""
     from p2c_lib.model import all_tasks, load_templates
     from p2c_lib.notebook import profile_for
     from p2c_lib.run import open_clients, template_problems
+    from p2c_lib.store import connect_store
 
     chosen = profile_for(profile, company)
     problems = 0
     with open_clients(chosen) as clients:
-        for task in all_tasks(load_templates(chosen.overlays)):
-            found = template_problems(task, clients)
+        described = {system: client.metadata() for system, client in clients.items()}
+        described["cds"] = connect_store(chosen).metadata()
+        for task in all_tasks(load_templates(chosen.overlays, route=None)):
+            found = template_problems(task, described)
             problems += len(found)
             out_console.print(f"{task.name}: {'fits' if not found else f'{len(found)} problems'}", highlight=False)
             for problem in found:
@@ -257,6 +273,14 @@ def _profile_of(folder: Path, profile: str) -> Profile:
 
     facts = read_run(folder)
     return profile_for(profile or facts["profile"], facts["company"])
+
+
+def _route_of(folder: Path) -> Route:
+    """The way a run went."""
+    from p2c_lib.folder import read_run
+    from p2c_lib.legs import check_route
+
+    return check_route(read_run(folder).get("route", "direct"))
 
 
 def _user() -> str:
@@ -302,13 +326,14 @@ def _print_frame(frame: Any) -> None:
     _print_rows(frame.to_dicts())
 
 
-def _print_rows(rows: list[dict[str, Any]]) -> None:
+def _print_rows(rows: list[dict[str, Any]], whole: tuple[str, ...] = ()) -> None:
+    """A table of plain rows; the columns in ``whole`` are never folded, so that their words can be copied."""
     if not rows:
         out_console.print("nothing")
         return
     table = Table()
     for name in rows[0]:
-        table.add_column(name.replace("_", " "), overflow="fold")
+        table.add_column(name.replace("_", " "), overflow="fold", no_wrap=name in whole)
     for row in rows:
         table.add_row(*(escape("" if value is None else str(value)) for value in row.values()))
     out_console.print(table)

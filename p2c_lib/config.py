@@ -19,9 +19,10 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 
 from p2c_lib.errors import ConfigError
 
-__all__ = ["Auth", "Endpoint", "FnoEndpoint", "Limits", "Profile", "home", "load_profile", "sandbox_dir"]
+__all__ = ["Auth", "Endpoint", "FnoEndpoint", "Limits", "Profile", "StorePlace", "home", "load_profile", "sandbox_dir"]
 
 SECRETS = ("client_secret", "certificate_password", "token")
+SECRET_WORDS = ("key", "secret", "token", "password", "sas", "credential")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 NO_SANDBOX = "no sandbox is running: p2c sandbox start --detach, or name a profile"
 
@@ -110,6 +111,13 @@ class Limits(_Frozen):
     budget_s: float = Field(600, ge=0)
 
 
+class StorePlace(_Frozen):
+    """Where staged rows are kept: a folder (by default ``.p2c/store``), or the address of a lake with its options."""
+
+    url: str = ""
+    options: dict[str, SecretStr] = {}
+
+
 class Profile(_Frozen):
     """Two systems and how to reach them; equal profiles give equal runs."""
 
@@ -118,6 +126,8 @@ class Profile(_Frozen):
     fno: FnoEndpoint
     auth: Auth = Auth()
     limits: Limits = Limits()
+    organization: str = Field("ORG001", min_length=1, max_length=20, pattern=r"^\S+$")
+    store: StorePlace = StorePlace()
     overlays: tuple[Path, ...] = ()
     threshold: int = Field(0, ge=0)
     verify: bool = True
@@ -133,6 +143,8 @@ class _Environment(BaseSettings):
     fno: FnoEndpoint | None = None
     auth: Auth | None = None
     limits: Limits | None = None
+    organization: str | None = None
+    store: StorePlace | None = None
     overlays: tuple[Path, ...] | None = None
     threshold: int | None = None
     verify: bool | None = None
@@ -237,10 +249,15 @@ def _strangers(table: Mapping[str, Any], known: Mapping[str, Any], where: str) -
 
 def _secrets(table: Mapping[str, Any], where: str) -> list[str]:
     auth = table.get("auth")
+    store = table.get("store")
+    options = store.get("options") if isinstance(store, Mapping) else None
+    found = [("auth", name) for name in SECRETS if isinstance(auth, Mapping) and name in auth]
+    if isinstance(options, Mapping):
+        found += [("store.options", name) for name in options if any(word in name.lower() for word in SECRET_WORDS)]
     return [
-        f"{where}.auth.{name}: a secret must not stand in a file; set the environment variable P2C_AUTH__{name.upper()}"
-        for name in SECRETS
-        if isinstance(auth, Mapping) and name in auth
+        f"{where}.{place}.{name}: a secret must not stand in a file; set the environment variable "
+        + f"P2C_{place.replace('.', '__')}__{name}".upper()
+        for place, name in found
     ]
 
 
@@ -265,6 +282,9 @@ def _anchored(table: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         values["overlays"] = [folder / item if isinstance(item, str) else item for item in values["overlays"]]
     if isinstance(values.get("ca_file"), str):
         values["ca_file"] = folder / values["ca_file"]
+    store = values.get("store")
+    if isinstance(store, Mapping) and isinstance(store.get("url"), str) and store["url"] and "://" not in store["url"]:
+        values["store"] = {**store, "url": str(folder / store["url"])}
     auth = values.get("auth")
     if isinstance(auth, Mapping) and isinstance(auth.get("certificate_path"), str):
         values["auth"] = {**auth, "certificate_path": folder / auth["certificate_path"]}
@@ -289,6 +309,7 @@ def _sandbox(values: Mapping[str, Any]) -> dict[str, Any]:
             "sales": {"url": said["sales_url"]},
             "fno": {"url": said["fno_url"]},
             "auth": {"kind": "sandbox"},
+            "store": {"url": str(sandbox_dir() / "store")},  # where a reset clears it
         }
     except FileNotFoundError:
         if all(urls) and len(urls) == 2:

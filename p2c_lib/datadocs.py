@@ -99,8 +99,12 @@ def _render(results: Sequence[SuiteResult], site: Path) -> None:
     now = datetime.now(UTC)
     for number, result in enumerate(results):
         kept = _escaped(copy.deepcopy(dict(result.result or {})))
-        for entry, check in zip(kept["results"], result.checks, strict=True):
+        told = (result.result or {}).get("results", [])
+        for entry, check, plain in zip(kept["results"], result.checks, told, strict=True):
             entry["expectation_config"]["description"] = _described(check)
+            condition = plain["expectation_config"]["kwargs"].get("row_condition")
+            if condition is not None:  # it is read again, and > is an operator there
+                entry["expectation_config"]["kwargs"]["row_condition"] = condition
         # The index puts the newest first: so it keeps the order of the results.
         run = RunIdentifier(run_name=f"{number + 1:02d}-{result.suite}", run_time=now - timedelta(microseconds=number))
         entries = [

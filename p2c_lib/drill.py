@@ -235,7 +235,7 @@ def _field(
         values = {name: _cell(sides["source"], ours, name) for name in field.sources}
         raw = values[field.sources[0]] if len(values) == 1 else ", ".join(f"{k} = {v or ''}" for k, v in values.items())
     is_pair = ours is not None and theirs is not None
-    agrees = "not compared" if field.role == "worth" else "agrees"
+    agrees = "not compared" if not field.is_compared else "agrees"
     return (
         field.destination + (" (key)" if field.destination in task.key else ""),
         raw,

@@ -14,6 +14,7 @@
     │   ├── Throttled        429 for longer than the time budget (.waited_s)
     │   ├── ServiceError     5xx, or a page of HTML where JSON was due
     │   └── LostAnswer       a write was sent and no answer came: it may or may not have been done
+    ├── StoreError           rows that the store does not take, or others kept changing it for too long
     ├── ValidationFailed     an expectation could not be evaluated (not: data did not meet it)
     ├── PlanError            a plan is stale, unapproved or broken
     ├── ParameterError       a notebook or command parameter is unknown or ill-typed
@@ -38,6 +39,7 @@ __all__ = [
     "SchemaError",
     "ServiceError",
     "SignInError",
+    "StoreError",
     "TemplateError",
     "Throttled",
     "ValidationFailed",
@@ -168,6 +170,10 @@ class ServiceError(ConnectError):
 
 class LostAnswer(ConnectError):
     """A write was sent and its answer was lost: look the row up before sending it again."""
+
+
+class StoreError(P2CError):
+    """The store does not take rows as they are, or others went on changing it for too long; nothing was changed."""
 
 
 class ValidationFailed(P2CError):

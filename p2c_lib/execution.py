@@ -18,7 +18,8 @@ from p2c_lib.config import Profile
 from p2c_lib.datadocs import build_docs
 from p2c_lib.errors import P2CError, ParameterError
 from p2c_lib.kernels import Kernel
-from p2c_lib.model import Task, load_templates
+from p2c_lib.legs import templates_for
+from p2c_lib.model import Route, Task
 from p2c_lib.readings import FOLDER_VARIABLE
 from p2c_lib.report import write_report
 
@@ -41,6 +42,7 @@ def run_tasks(
     timeout_s: int = 3600,
     lag: timedelta = timedelta(0),
     progress: Progress | None = None,
+    route: Route = "direct",
 ) -> tuple[Path, dict[str, Any]]:
     """Run tasks and leave the run's folder complete: results, executed notebooks, Data Docs, report.
 
@@ -53,11 +55,13 @@ def run_tasks(
         timeout_s: Longest time for one cell, seconds.
         lag: How long a change may take to arrive.
         progress: Shows how many tasks are done.
+        route: Whose tasks these are. Of a task through CDS both legs go into one notebook, the first before the second.
 
     Returns:
         The folder and what stands in its ``run.json``. A failed task is recorded there, not raised.
     """
     asked = {"tasks": [task.name for task in tasks], "notebooks": notebooks, "lag_minutes": lag.total_seconds() / 60}
+    asked["route"] = route
     folder = folders.create(out, profile, asked)
     names = [task.name for task in tasks]
     with progress or contextlib.nullcontext():
@@ -68,9 +72,9 @@ def run_tasks(
                 progress.update(bar, advance=1, description=label)
 
         if notebooks:
-            _in_notebooks(profile, tasks, folder, jobs, timeout_s, lag, done)
+            _in_notebooks(profile, tasks, folder, jobs, timeout_s, lag, route, done)
         else:
-            runs.execute_tasks(folder, profile, tasks, lag=lag, done=done)
+            runs.execute_tasks(folder, profile, tasks, lag=lag, route=route, done=done)
         facts = folders.finish(folder, names)
         _docs(folder, names)
         if notebooks and not all("error" in task for task in facts["tasks"]):
@@ -81,8 +85,18 @@ def run_tasks(
     return folder, facts
 
 
+def _together(tasks: Sequence[Task]) -> list[list[Task]]:
+    """Tasks by notebook: both legs of a task through CDS in one."""
+    found: dict[str, list[Task]] = {}
+    for task in tasks:
+        found.setdefault(task.of or task.name, []).append(task)
+    return list(found.values())
+
+
 def notebook_of(task: Task) -> str:
     """The notebook of a task: one an entity, named as the entity set in Sales; a document's lines are in its own."""
+    if task.of:  # order_lines_to_sales: orders
+        return task.of.partition("_")[0].removesuffix("s") + "s"
     entity = task.source.entity if task.source.system == "sales" else task.destination.entity
     return DOCUMENT_NOTEBOOKS.get(entity, entity)
 
@@ -94,29 +108,35 @@ def _in_notebooks(
     jobs: int,
     timeout_s: int,
     lag: timedelta,
+    route: Route,
     done: Callable[[str], None],
 ) -> None:
     """Run tasks in their notebooks, ``jobs`` at once, each lane in a kernel of its own; failures are recorded."""
-    waiting = iter(tasks)  # one for all lanes: each takes the next that nobody has taken
+    waiting = iter(_together(tasks))  # one for all lanes: each takes the next that nobody has taken
 
     def lane(environment: Mapping[str, str]) -> None:
         with Kernel(environment) as kernel:
-            for task in waiting:
+            for legs in waiting:
+                name = legs[0].name if len(legs) == 1 else legs[0].of
                 parameters = {
-                    "task": task.name,
+                    "task": name,
+                    "route": route,
                     "profile": profile.name,
                     "company": profile.fno.company,
                     "out": str(folder.resolve()),
                     "lag_minutes": int(lag.total_seconds() // 60),
                 }
-                output = folder / "notebooks" / f"{task.name}.ipynb"
+                output = folder / "notebooks" / f"{name}.ipynb"
                 try:
-                    execute_notebook(notebook_of(task), output, parameters, timeout_s, kernel)
+                    execute_notebook(notebook_of(legs[0]), output, parameters, timeout_s, kernel)
                 except P2CError as error:
-                    folders.save_failure(folder, task.name, error)
-                done(task.name)
+                    for task in legs:
+                        if len(legs) == 1 or not (folder / "tasks" / task.name / "checks.json").exists():
+                            folders.save_failure(folder, task.name, error)
+                for task in legs:
+                    done(task.name)
 
-    with runs.shared_readings(folder, tasks, load_templates(profile.overlays)) as readings:
+    with runs.shared_readings(folder, tasks, templates_for(profile, route)) as readings:
         environment = os.environ | {FOLDER_VARIABLE: str(readings.resolve())}
         with ThreadPoolExecutor(jobs) as pool:
             list(pool.map(lane, [environment] * jobs))

@@ -144,6 +144,22 @@ _CANCELLED = {
 _RECALCULATE: dict[System, str] = {
     "fno": "put right what it is worked out from, then run Calculate sales totals in F&O",
     "sales": "put right what it is worked out from, then have Sales recalculate it: plan and apply",
+    "cds": "the store works nothing out: plan and apply",
+}
+_IN_STORE = {
+    "missing": Reason("not in the store", "stage it: plan and apply"),
+    "lost": Reason("a line of the document is not in the store", "stage it: plan and apply"),
+    "extra": Reason(
+        "left over in the store: the source has it no more",
+        "find out whether it was deleted at the source; take it out of the store by hand, or leave it",
+    ),
+    "orphan": Reason(
+        "left over in the store: the document has no such line at the source",
+        "take it out of the store by hand, or leave it",
+    ),
+    "different": Reason(
+        "the staged row is not what the source has", "stage it anew: plan and apply, on to the destination"
+    ),
 }
 _ITS_OWN = Reason("set by the destination itself, and not as the template has it", "change it there by hand")
 _TOTAL = {"different": "computed", "rounding": "rounding:computed"}
@@ -166,7 +182,8 @@ def explain(
     Args:
         outcomes: What `compare` gave.
         task: The task, for the words of its filter conditions.
-        source: The pulled source rows (n); ``modifiedon`` (Datetime UTC) is used when it is there.
+        source: The pulled source rows (n); ``modifiedon``, or of staged rows ``staged_at`` (Datetime UTC), is used
+            when it is there.
         at: When the sides were read, UTC; with ``lag`` it tells what could not have arrived yet.
         lag: How long a change may take to arrive.
         faults: What `tieout.line_faults` says of the lines that stand alone.
@@ -201,8 +218,9 @@ def explain(
         code=_field_code(task, quirks),
     )
     table = pl.concat([whole.select(cells.columns), cells])
-    if at is not None and lag > timedelta(0) and "modifiedon" in source.columns:
-        recent = source.with_row_index("source_row").filter(pl.col("modifiedon") > at - lag)["source_row"]
+    clock = next((name for name in ("modifiedon", "staged_at") if name in source.columns), None)
+    if at is not None and lag > timedelta(0) and clock is not None:
+        recent = source.with_row_index("source_row").filter(pl.col(clock) > at - lag)["source_row"]
         waits = _public("code").is_in(_COMES_LATER) & pl.col("source_row").is_in(recent.implode())
         table = table.with_columns(code=pl.when(waits).then(pl.lit("recent")).otherwise(pl.col("code")))
     says, remedies = _words(task)
@@ -278,7 +296,7 @@ def _standing(field: FieldMap, otherwise: pl.Expr) -> pl.Expr:
 
 def _words(task: Task) -> tuple[dict[str, str], dict[str, str]]:
     """What each code of a task says, and its remedy."""
-    told = dict(REASONS)
+    told = dict(REASONS) | (_IN_STORE if task.destination.system == "cds" else {})
     again = _RECALCULATE[task.destination.system]
     told |= {"computed": Reason(told["computed"].says, again), "different:own": _ITS_OWN}
     told["rounding:computed"] = Reason(told["rounding"].says, again)

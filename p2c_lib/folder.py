@@ -2,7 +2,8 @@
 
 It holds ``run.json`` (who, when, counts), ``outcomes.parquet`` (everything not matched), ``reasons.parquet`` (the main
 reason of each row that differs), ``quirks.parquet`` (what templates are known to do oddly), ``blocked.parquet`` (what
-holds rows up, each cause once), ``ties.parquet``, ``unmapped.parquet``, ``checks.json`` and, for each task,
+holds rows up, each cause once), ``threeway.parquet`` (of a run through CDS: source, store and destination side by
+side), ``ties.parquet``, ``unmapped.parquet``, ``checks.json`` and, for each task,
 ``tasks/<task>/`` with the frames that a plan is made from.
 """
 
@@ -27,6 +28,8 @@ from p2c_lib.explain import BAD_KEYS, OUTCOME_COLUMNS, main_reasons
 from p2c_lib.model import TieOut
 from p2c_lib.pull import MONEY
 from p2c_lib.quirks import QUIRK_COLUMNS
+from p2c_lib.store import connect_store
+from p2c_lib.threeway import Leg, three_way
 from p2c_lib.tieout import ACROSS_COLUMNS, across, tie_out
 
 UNMAPPED_COLUMNS = pl.Schema(
@@ -72,6 +75,7 @@ def create(out: Path | None, profile: Profile, parameters: Mapping[str, Any]) ->
         "company": profile.fno.company,
         "sales_url": profile.sales.url,
         "fno_url": profile.fno.url,
+        **({"route": "cds", "cds_url": cds_url} if (cds_url := _store_url(profile, parameters)) else {}),
         "threshold": profile.threshold,
         "parameters": dict(parameters),
         "versions": {"p2c": version("p2c"), "polars": pl.__version__, "python": platform.python_version()},
@@ -79,6 +83,11 @@ def create(out: Path | None, profile: Profile, parameters: Mapping[str, Any]) ->
     }
     write_json(folder / "run.json", head)
     return folder
+
+
+def _store_url(profile: Profile, parameters: Mapping[str, Any]) -> str:
+    """Where the store of a run through CDS is; nothing for a direct one."""
+    return connect_store(profile).root if parameters.get("route") == "cds" else ""
 
 
 def _clear(folder: Path) -> None:
@@ -94,6 +103,8 @@ def _clear(folder: Path) -> None:
         "ties.parquet",
         "reasons.parquet",
         "quirks.parquet",
+        "threeway.parquet",
+        "history.parquet",
         "checks.json",
         "report.html",
     ):
@@ -132,6 +143,9 @@ def finish(folder: Path, tasks: Sequence[str]) -> dict[str, Any]:
     pl.concat(unmapped).write_parquet(folder / "unmapped.parquet")
     chains(pl.concat(waits), table).write_parquet(folder / "blocked.parquet")
     write_json(folder / "checks.json", checks)
+    staged = three_ways(folder, facts)
+    if staged is not None:
+        staged.write_parquet(folder / "threeway.parquet")
     ties = tied_out(folder, facts)
     ties.write_parquet(folder / "ties.parquet")
     finished = datetime.now(UTC)
@@ -145,6 +159,34 @@ def finish(folder: Path, tasks: Sequence[str]) -> dict[str, Any]:
     run["exit_code"] = exit_code(run)
     write_json(folder / "run.json", run)
     return run
+
+
+def three_ways(folder: Path, facts: Sequence[Mapping[str, Any]]) -> pl.DataFrame | None:
+    """Compare source, store and destination for every task whose two legs are in the run.
+
+    Returns:
+        Columns of `THREE_WAY`; None where the run has no such task.
+    """
+    legs: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for task in facts:
+        if "error" not in task and task.get("of"):
+            legs.setdefault(task["of"], {})[task["leg"]] = task
+    at = datetime.fromisoformat(read_run(folder)["started"])
+    found = [
+        three_way(of, _leg(folder, both[1]), _leg(folder, both[2]), at) for of, both in legs.items() if len(both) == 2
+    ]
+    return pl.concat(found) if found else None
+
+
+def _leg(folder: Path, facts: Mapping[str, Any]) -> Leg:
+    place = folder / "tasks" / facts["task"]
+    names = ("rows", "cells", "source", "expected", "found", "outcomes")
+    frames = {name: pl.read_parquet(place / f"{name}.parquet") for name in names}
+    codes = frames.pop("outcomes").filter(pl.col("field").is_not_null()).select("key", "field", "code")
+    cells = frames.pop("cells").join(
+        codes.unique(["key", "field"]), on=["key", "field"], how="left", maintain_order="left"
+    )
+    return Leg(**frames, cells=cells, reads=facts["reads"])
 
 
 def tied_out(folder: Path, facts: Sequence[Mapping[str, Any]]) -> pl.DataFrame:

@@ -250,6 +250,8 @@ def _expression(field: FieldMap, task: Task, source: pl.DataFrame, destination: 
     else:
         changed, have = _transformed(field, source.schema, where)
         value, blank = _cast(changed, have, want, where), field.value
+        if have == pl.Date and want == _TIME and task.destination.system == "fno":
+            value = value.dt.offset_by("12h")  # a date of F&O is shown as its noon
     is_number = column is not None and not column.nullable and want.is_numeric()
     if blank is None and is_number and field.destination not in task.key:
         blank = "0"  # F&O's numbers are never null: what is not sent is 0 there; but a blank key is no key

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 import polars as pl
 from IPython.display import HTML, Markdown
@@ -24,6 +24,8 @@ from p2c_lib.config import FnoEndpoint, Profile, load_profile
 from p2c_lib.connect import Client
 from p2c_lib.diff import ROW_OUTCOMES
 from p2c_lib.errors import ParameterError
+from p2c_lib.legs import check_route, templates_for
+from p2c_lib.legs import chosen as chosen_tasks
 from p2c_lib.model import Task, Template, TieOut, all_tasks, describe, find_task, load_templates
 from p2c_lib.pull import pull
 from p2c_lib.show import Progress, figure, table, words
@@ -59,11 +61,33 @@ def check_mode(mode: str, approved_by: str) -> None:
         raise ParameterError("mode='apply' needs approved_by: the name of the person who approves the plan")
 
 
+P = ParamSpec("P")
+
+
+def _each_leg(step: Callable[P, HTML]) -> Callable[P, HTML]:
+    """Show a step of both legs, one below the other, where a session has two."""
+
+    @functools.wraps(step)
+    def shown(*args: P.args, **kwargs: P.kwargs) -> HTML:
+        session = args[0]
+        assert isinstance(session, Session)
+        own = step(*args, **kwargs)
+        if session.first is None:
+            return own
+        before = step(session.first)  # type: ignore[call-arg, arg-type]
+        parts = (("Leg 1", session.first.task, before), ("Leg 2", session.task, own))
+        return HTML("".join(f"<h4>{leg}: {task.source.label} to {task.destination.label}</h4>{html.data}"
+                            for leg, task, html in parts))  # fmt: skip
+
+    return shown
+
+
 class Session:
     """One task looked at step by step. `start` makes it; each method is a cell of a notebook."""
 
     def __init__(self, task: Task, template: Template, profile: Profile, folder: Path, *, alone: bool, sample: int,
-                 lag: timedelta, mode: str, approved_by: str) -> None:  # fmt: skip
+                 lag: timedelta, mode: str, approved_by: str, first: Session | None = None) -> None:  # fmt: skip
+        self.first = first  # of the second leg through CDS: the session of the first
         self.task, self.template, self.profile, self.folder = task, template, profile, folder
         self.sample, self.mode, self.approved_by, self.alone = sample, mode, approved_by, alone
         self._lag = lag
@@ -77,14 +101,17 @@ class Session:
     def clients(self) -> dict[str, Client]:
         """Both systems' clients, connected on first use."""
         if self._clients is None:
-            self._clients = self._stack.enter_context(runs.open_clients(self.profile))
+            route = self.template.generation
+            self._clients = (
+                self.first.clients if self.first else self._stack.enter_context(runs.open_clients(self.profile, route))
+            )
         return self._clients
 
     @property
     def sides(self) -> runs.Sides:
         """Both sides as pulled; pulled on first use."""
         if self._sides is None:
-            also = runs.route_columns(self.task, load_templates(self.profile.overlays))
+            also = runs.route_columns(self.task, self._templates)
             with Progress() as progress:
                 self._sides = runs.read_sides(self.task, self.clients, progress, also=also)
         return self._sides
@@ -93,15 +120,19 @@ class Session:
     def compared(self) -> runs.Compared:
         """The comparison; made and saved on first use."""
         if self._compared is None:
+            if self.first is not None:
+                _ = self.first.compared  # the second leg is planned from what the first will write
             metadata = {system: client.metadata() for system, client in self.clients.items()}
             self._compared = runs.compare_sides(self.task, self.sides, metadata, lag=self._lag)
             runs.save(self.folder, self.task, self.sides, self._compared)
+            runs.save_ahead(self.folder, self.task, self.sides, metadata, lag=self._lag)
         return self._compared
 
     def rules(self) -> HTML:
         """What the template says: a row a field, with its map and how sure we are of it."""
         return table(pl.DataFrame(describe(self.template)), self.template.title)
 
+    @_each_leg
     def pull(self) -> HTML:
         """Read both sides and say what came."""
         sides = self.sides
@@ -110,6 +141,7 @@ class Session:
         frame = pl.DataFrame(rows, schema=["side", "system", "entity", "rows", "columns"], orient="row")
         return table(frame, f"read in {sides.seconds:.1f} s")
 
+    @_each_leg
     def validate(self) -> HTML:
         """Hold source, expected and destination rows against their expectation suites; failing rows come with keys."""
         checks = runs.save_checks(self.folder, self.task, runs.validate_task(self.task, self.sides, self.compared))
@@ -119,6 +151,7 @@ class Session:
             return HTML(words(f"All {total} expectations were met."))
         return table(failed, f"{failed.height} of {total} expectations were not met")
 
+    @_each_leg
     def outcomes(self) -> HTML:
         """What became of every row, as a chart and as numbers that add up to the rows pulled."""
         facts = runs.summary(self.task, self.sides, self.compared)
@@ -126,12 +159,14 @@ class Session:
         chart = charts.outcome_bars(frame.with_columns(task=pl.lit(self.task.name)))
         return HTML(figure(chart) + table(frame).data)
 
+    @_each_leg
     def reasons(self) -> HTML:
         """Why rows and fields differ and what would put them right, most frequent first."""
         return self._or_none(
             report.reasons(self.compared.table).drop("task"), "Nothing differs and nothing was left out."
         )
 
+    @_each_leg
     def fields(self) -> HTML:
         """Which fields differ most."""
         frame = report.field_counts(self.compared.table)
@@ -140,12 +175,14 @@ class Session:
         top = frame.head(self.sample)
         return HTML(figure(charts.field_bars(top)) + table(top.drop("task")).data)
 
+    @_each_leg
     def examples(self) -> HTML:
         """Some differing fields with both sides, and some rows that stand alone; all are in the run's folder."""
         cells, alone = report.samples(self.compared.table, self.task.name, self.sample)
         shown = "".join(table(frame).data for frame in (cells, alone) if frame.height)
         return HTML(shown or words("Nothing to show: every row that flows is matched."))
 
+    @_each_leg
     def unmapped(self) -> HTML:
         """Source values that no value map knows, with the rows and the money behind them."""
         return self._or_none(
@@ -154,9 +191,10 @@ class Session:
 
     def routes(self) -> HTML:
         """Where the rows of this source go: which task takes them, and why the others do not."""
-        frame = runs.routes(self.sides.source, self.task, load_templates(self.profile.overlays))
+        frame = runs.routes(self.sides.source, self.task, self._templates)
         return HTML(figure(charts.routing(frame)) + table(frame.with_columns(pl.col("reason").fill_null(""))).data)
 
+    @_each_leg
     def money(self) -> HTML:
         """What is at stake, by reason and currency."""
         return HTML(panels.amounts(self.compared.table))
@@ -213,7 +251,7 @@ class Session:
 
     @functools.cached_property
     def _templates(self) -> dict[str, Template]:
-        return load_templates(self.profile.overlays)
+        return templates_for(self.profile, self.template.generation)
 
     @property
     def _family(self) -> tuple[Task, Task, TieOut] | None:
@@ -264,7 +302,7 @@ class Session:
         if not self.alone:
             return Markdown(f"This task is part of a larger run: `p2c plan {self.folder}` plans all of it at once.")
         self.finish()
-        plan = write.plan(self.folder, templates=load_templates(self.profile.overlays), clients=self.clients)
+        plan = write.plan(self.folder, templates=self._templates, clients=self.clients)
         return table(write.plan_table(plan), f"plan {plan.hash[:12]} in {self.folder / 'plan'}; nothing was sent")
 
     def apply(self) -> HTML | Markdown:
@@ -279,13 +317,16 @@ class Session:
         """What was found and where the files are."""
         facts = runs.summary(self.task, self.sides, self.compared)
         if self.alone:
-            run = folders.finish(self.folder, [self.task.name])
+            names = [self.task.name] if self.first is None else [self.first.task.name, self.task.name]
+            run = folders.finish(self.folder, names)
             report.write_report(self.folder)
             head = report.verdict(run)
         else:
             head = f"{folders.differing_rows(facts):,} rows of {self.task.name} are not in step"
-        self._stack.close()
+        (self.first or self)._stack.close()
         self._clients = None
+        if self.first is not None:
+            self.first._clients = None
         counts = ", ".join(f"{facts[name]:,} {name}" for name in ROW_OUTCOMES if facts[name])
         return Markdown(f"**{head}.** {facts['source_rows']:,} source rows: {counts}.\n\nFiles: `{self.folder}`")
 
@@ -303,11 +344,12 @@ def start(
     out: str = "",
     sample: int = 10,
     lag_minutes: int = 0,
+    route: str = "direct",
 ) -> Session:
     """Begin a notebook for one task; nothing is read yet.
 
     Args:
-        task: A task of the templates.
+        task: A task of the templates; on the route ``cds`` the name of a direct one stands for both of its legs.
         profile: A profile of ``p2c.toml``; "" for ``P2C_PROFILE`` or the sandbox.
         company: F&O legal entity; "" for the profile's.
         mode: ``plan`` writes nothing; ``apply`` sends the plan that this run saves and shows.
@@ -315,21 +357,27 @@ def start(
         out: Folder of the run; "" makes a new one below ``runs``.
         sample: Rows shown in a table of examples.
         lag_minutes: How long a change may take to arrive before it counts as a difference to act on.
+        route: ``direct``, or ``cds`` by way of the store between the systems.
 
     Raises:
         ParameterError: A value is unknown or of another type, with what would be right.
     """
-    given = {"task": task, "profile": profile, "company": company, "mode": mode, "approved_by": approved_by, "out": out}
+    given = {"task": task, "profile": profile, "company": company, "mode": mode, "approved_by": approved_by, "out": out,
+             "route": route}  # fmt: skip
     check_parameters(given | {"sample": sample, "lag_minutes": lag_minutes},
                      dict.fromkeys(given, str) | {"sample": int, "lag_minutes": int})  # fmt: skip
     check_mode(mode, approved_by)
     chosen = profile_for(profile, company)
-    templates = load_templates(chosen.overlays)
-    found = find_task(task, templates)
+    templates = templates_for(chosen, check_route(route))
+    found = chosen_tasks([task], templates)
     shared = bool(out) and (Path(out) / "run.json").exists()
     folder = Path(out) if shared else folders.create(Path(out) if out else None, chosen, given)
-    return Session(found, templates[found.template], chosen, folder, alone=not shared, sample=sample,
-                   lag=timedelta(minutes=lag_minutes), mode=mode, approved_by=approved_by)  # fmt: skip
+    session = None
+    for leg in found:
+        session = Session(leg, templates[leg.template], chosen, folder, alone=not shared, sample=sample, mode=mode,
+                          lag=timedelta(minutes=lag_minutes), approved_by=approved_by, first=session)  # fmt: skip
+    assert session is not None
+    return session
 
 
 def profile_for(profile: str, company: str) -> Profile:

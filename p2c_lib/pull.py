@@ -17,6 +17,7 @@ from p2c_lib.connect.pages import ETAG, MONEY, dtype, rows
 from p2c_lib.errors import SchemaError
 from p2c_lib.paths import LookupPath, lookup_path
 from p2c_lib.readings import Readings
+from p2c_lib.store.client import StoreClient
 
 __all__ = ["ETAG", "MONEY", "LookupPath", "lookup_path", "pull"]
 
@@ -26,7 +27,7 @@ _NO_DATE = datetime(1900, 1, 1, tzinfo=UTC)
 
 
 def pull(
-    client: Client,
+    client: Client | StoreClient,
     entity: str,
     columns: Sequence[str],
     *,
@@ -37,12 +38,13 @@ def pull(
     """Read rows of an entity set.
 
     Args:
-        client: Of the system to read; on F&O only rows of its company are read.
+        client: Of the system to read; on F&O only rows of its company are read, in the store only those of its
+            organisation.
         entity: Name of the set, e.g. ``accounts``.
         columns: Properties, lookup columns (``_x_value``), or paths over a lookup:
             ``transactioncurrencyid.isocurrencycode``, or by the target that is set:
             ``parentcustomerid.Account(accountnumber).Contact(msdynce_contactnumber)``.
-        filter: OData filter in the service's own words.
+        filter: OData filter in the service's own words; the store has none.
         progress: Called with the rows read so far, from any thread, never two at a time.
         readings: What the run has read already; sets that it shares come from there unless a filter narrows them.
 
@@ -55,6 +57,10 @@ def pull(
         SchemaError: A column or path does not exist (the message names near matches), or a value does not fit it.
         ConnectError: Or a child of it.
     """
+    if isinstance(client, StoreClient):
+        if filter is not None:
+            raise SchemaError(f"cds {entity}: the store takes no OData filter, {filter}")
+        return client.pull(entity, columns, progress=progress)
     known = client.entity(entity)
     paths = [lookup_path(client, known, name) for name in dict.fromkeys(columns) if "." in name and name != ETAG]
     plain = [name for name in columns if "." not in name]

@@ -346,6 +346,7 @@ def write_report(folder: Path) -> Path:
         tasks=_by_task(why),
         left_out=Markup(html_table(left_out.select("task", "reason", rows="count"))) if left_out.height else "",
         quirks=Markup(html_table(odd)) if odd.height else "",
+        history=_since_when(folder),
         chains=Markup(html_table(held.head(TOP_CHAINS), longest=LONG_TEXT)) if held.height else "",
         chains_left=max(held.height - TOP_CHAINS, 0),
         ties=Markup(html_table(tie_table(ties), right=("at_stake",))) if ties.height else "",
@@ -369,6 +370,21 @@ def write_report(folder: Path) -> Path:
     path = folder / "report.html"
     path.write_text(page, "utf-8")
     return path
+
+
+def _since_when(folder: Path) -> str:
+    """Findings of the run by task: new, open before, come back, gone since the run before; of a run that is kept."""
+    if not (folder / "history.parquet").exists():
+        return ""
+    findings = pl.read_parquet(folder / "history.parquet")
+    stands = pl.col("state") != "fixed"
+    counts = {name: (pl.col("state") == name).sum() for name in ("new", "reopened", "open", "fixed")}
+    table = findings.group_by("task").agg(
+        **counts,
+        oldest=pl.col("open_since").filter(stands).min().dt.strftime("%Y-%m-%d %H:%M"),
+        oldest_age_days=pl.col("age_days").filter(stands).max(),
+    )
+    return Markup(html_table(table.sort("task"))) if table.height else ""
 
 
 def _by_task(reasons: pl.DataFrame) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,12 @@ from p2c_lib.diff import FIELD_OUTCOMES, ROW_OUTCOMES, Outcomes, compare
 from p2c_lib.errors import P2CError
 from p2c_lib.explain import explain, quirks_only
 from p2c_lib.folder import UNMAPPED_COLUMNS, create, finish, save_failure, write_json
-from p2c_lib.model import Task, Template, load_templates, with_lengths
+from p2c_lib.legs import AHEAD, ahead, first_leg, templates_for
+from p2c_lib.model import Route, Task, Template, with_lengths
 from p2c_lib.pull import MONEY
 from p2c_lib.readings import Asked, Readings
 from p2c_lib.sides import (
-    CLOCK,
+    CLOCKS,
     Progress,
     Sides,
     check_company,
@@ -97,7 +98,7 @@ def compare_sides(
     )
     faults = line_faults(outcomes.rows, mapped.rows, found, task.tie_out) if task.tie_out else None
     odd = quirks.touched(sides.source, mapped.rows, task, entity)
-    accounted = quirks.accounted(outcomes.cells, odd)
+    accounted = quirks.accounted(outcomes.cells, odd, task)
     table = explain(outcomes, task, sides.source, at=sides.read_at, lag=lag, faults=faults, quirks=accounted)
     unmapped = _unmapped(task, mapped, excluded)
     flowing = excluded.is_null().arg_true().cast(pl.UInt32)
@@ -143,6 +144,7 @@ def summary(task: Task, sides: Sides, compared: Compared) -> dict[str, Any]:
         "template": task.template,
         "source": f"{task.source.system} {task.source.entity}",
         "destination": f"{task.destination.system} {task.destination.entity}",
+        **_leg_facts(task),
         "source_rows": outcomes.source_rows,
         "destination_rows": outcomes.destination_rows,
         **{outcome: outcomes.count(outcome) for outcome in ROW_OUTCOMES},
@@ -158,9 +160,39 @@ def summary(task: Task, sides: Sides, compared: Compared) -> dict[str, Any]:
     }
 
 
+def _leg_facts(task: Task) -> dict[str, Any]:
+    """What a comparison over three systems needs to know of a leg; nothing of a direct task."""
+    if task.of is None:
+        return {}
+    return {"of": task.of, "leg": task.leg, "reads": {f.destination: f.source for f in task.fields if f.source}}
+
+
 def save(folder: Path, task: Task, sides: Sides, compared: Compared) -> dict[str, Any]:
     """Write a task's frames and its summary below ``tasks/<task>``; give the summary."""
     place = folder / "tasks" / task.name
+    _save_frames(place, task, sides, compared)
+    facts = summary(task, sides, compared)
+    write_json(place / "summary.json", facts)
+    return facts
+
+
+def save_ahead(
+    folder: Path, task: Task, sides: Sides, metadata: Mapping[str, Metadata], *, lag: timedelta = timedelta(0)
+) -> None:
+    """Compare a second leg once more, as the store will be when its first leg is written, and keep that for the plan.
+
+    Nothing is kept where the first leg was not compared in this run, or would change nothing.
+    """
+    first = first_leg(folder, task)
+    if first is None:
+        return
+    source = ahead(first, sides.source, task)
+    if not source.equals(sides.source):
+        then = replace(sides, source=source)
+        _save_frames(folder / "tasks" / task.name / AHEAD, task, then, compare_sides(task, then, metadata, lag=lag))
+
+
+def _save_frames(place: Path, task: Task, sides: Sides, compared: Compared) -> None:
     place.mkdir(parents=True, exist_ok=True)
     found = sides.found.with_columns(compared.found.select(pl.exclude(sides.found.columns)).get_columns())
     frames = {
@@ -177,9 +209,6 @@ def save(folder: Path, task: Task, sides: Sides, compared: Compared) -> dict[str
     }
     for name, frame in frames.items():
         frame.write_parquet(place / f"{name}.parquet")
-    facts = summary(task, sides, compared)
-    write_json(place / "summary.json", facts)
-    return facts
 
 
 def validate_task(task: Task, sides: Sides, compared: Compared, suites: Path | None = None) -> list[SuiteResult]:
@@ -198,7 +227,15 @@ def validate_task(task: Task, sides: Sides, compared: Compared, suites: Path | N
         ("expected", compared.expected[flowing], list(task.key)),
         ("destination", compared.found[in_scope], list(task.key)),
     )
-    return [validate(frame, f"{task.name}_{side}", key=key, folder=suites) for side, frame, key in frames]
+    if task.of is None:
+        return [validate(frame, f"{task.name}_{side}", key=key, folder=suites) for side, frame, key in frames]
+    # a leg is held against the suites of the direct task, at the ends that it shares with it
+    ends = ("source",) if task.leg == 1 else ("expected", "destination")
+    return [
+        validate(frame, f"{task.of}_{side}", key=key, folder=suites, name=f"{task.name}_{side}")
+        for side, frame, key in frames
+        if side in ends
+    ]
 
 
 def save_checks(folder: Path, task: Task, results: Sequence[SuiteResult]) -> list[dict[str, Any]]:
@@ -279,7 +316,7 @@ def shared_readings(folder: Path, tasks: Sequence[Task], templates: Mapping[str,
     asked = []
     for task in tasks:
         source, destination = task.source, task.destination
-        columns = [*mapping.source_columns(task), CLOCK, *route_columns(task, templates)]
+        columns = [*mapping.source_columns(task), *CLOCKS, *route_columns(task, templates)]
         asked.append(Asked(f"{task.name} source", source.system, source.entity, columns))
         columns = mapping.destination_columns(task)
         asked.append(Asked(f"{task.name} destination", destination.system, destination.entity, columns))
@@ -287,7 +324,7 @@ def shared_readings(folder: Path, tasks: Sequence[Task], templates: Mapping[str,
         asked += [Asked(f"{task.name} parents", destination.system, p.entity, [p.column]) for p in parents]
     place = folder / "readings"
     try:
-        Readings.prepare(place, asked)
+        Readings.prepare(place, [one for one in asked if one.system != "cds"])  # the store is read as it stands
         yield place
     finally:
         shutil.rmtree(place, ignore_errors=True)
@@ -305,8 +342,10 @@ def execute_task(
     """Do a task from pull to saved result; a failure is recorded in the folder and raised."""
     try:
         sides = read_sides(task, clients, progress, readings=readings)
-        compared = compare_sides(task, sides, {s: c.metadata() for s, c in clients.items()}, lag=lag)
+        metadata = {system: client.metadata() for system, client in clients.items()}
+        compared = compare_sides(task, sides, metadata, lag=lag)
         save(folder, task, sides, compared)
+        save_ahead(folder, task, sides, metadata, lag=lag)
         save_checks(folder, task, validate_task(task, sides, compared))
     except P2CError as error:
         save_failure(folder, task.name, error)
@@ -319,6 +358,7 @@ def execute_tasks(
     tasks: Sequence[Task],
     *,
     lag: timedelta,
+    route: Route = "direct",
     progress: Progress | None = None,
     done: Callable[[str], None] = lambda name: None,
 ) -> None:
@@ -328,13 +368,14 @@ def execute_tasks(
         folder: The run's.
         profile: Where the systems are.
         tasks: What to do.
+        route: Whose tasks these are.
         lag: How long a change may take to arrive.
         progress: Told how many rows have come.
         done: Told the name of each task that is over.
     """
     with (
-        shared_readings(folder, tasks, load_templates(profile.overlays)) as readings,
-        open_clients(profile) as clients,
+        shared_readings(folder, tasks, templates_for(profile, route)) as readings,
+        open_clients(profile, route) as clients,
     ):
         for task in tasks:
             with suppress(P2CError):  # recorded by execute_task; the other tasks still tell what they can

@@ -9,19 +9,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import polars as pl
 
 from p2c_lib import mapping
 from p2c_lib.config import Profile
-from p2c_lib.connect import Client, connect, literal
+from p2c_lib.connect import Client, Metadata, connect, literal
 from p2c_lib.errors import ConfigError, NotFound, PermissionDenied, SchemaError
-from p2c_lib.model import Task, check_against
+from p2c_lib.model import Route, Task, check_against
 from p2c_lib.pull import pull
 from p2c_lib.readings import Readings
+from p2c_lib.store import STAGED_AT, connect_store
 from p2c_lib.tieout import freight_tax_lines
 
-CLOCK = "modifiedon"  # of a row in Sales, for the reasons
+CLOCKS = ("modifiedon", STAGED_AT)  # of a row in Sales and in the store, for the reasons
 
 Progress = Callable[[str, int], None]
 """Called with what is being read and how many rows have come so far."""
@@ -49,12 +51,14 @@ class Sides:
 
 
 @contextmanager
-def open_clients(profile: Profile) -> Iterator[dict[str, Client]]:
-    """Connect to both systems; closed on the way out."""
+def open_clients(profile: Profile, route: Route = "direct") -> Iterator[dict[str, Client]]:
+    """Connect to both systems, and on the route through CDS to the store between them; closed on the way out."""
     clients: dict[str, Client] = {}
     try:
         for system in ("sales", "fno"):
             clients[system] = connect(profile, system)
+        if route == "cds":  # the store answers what tasks ask of a client
+            clients["cds"] = cast(Client, connect_store(profile))
         yield clients
     finally:
         for client in clients.values():
@@ -91,8 +95,8 @@ def read_sides(
     note = progress or (lambda label, rows: None)
     shared = Readings.of(readings, clients)
 
-    has_clock = CLOCK in source_client.metadata().entities[task.source.entity].columns
-    clock_column = [CLOCK] if has_clock else []
+    known = source_client.metadata().entities[task.source.entity].columns
+    clock_column = [name for name in CLOCKS if name in known]
     columns = list(dict.fromkeys([*mapping.source_columns(task), *clock_column, *also]))
 
     def pull_source() -> pl.DataFrame:
@@ -158,16 +162,16 @@ def check_company(client: Client) -> None:
 
 def check_template(task: Task, clients: Mapping[str, Client]) -> None:
     """Raise `SchemaError` with every column of the task that the live services lack or type otherwise."""
-    problems = template_problems(task, clients)
+    problems = template_problems(task, {system: client.metadata() for system, client in clients.items()})
     if problems:
         raise SchemaError(f"{task.name} does not fit the services: " + "; ".join(problems))
 
 
-def template_problems(task: Task, clients: Mapping[str, Client]) -> list[str]:
-    """Everything of a task that the live metadata of the two systems does not bear out."""
+def template_problems(task: Task, metadata: Mapping[str, Metadata]) -> list[str]:
+    """Everything of a task that the live metadata of its two systems does not bear out."""
     sides = []
     for side in (task.source, task.destination):
-        entities = clients[side.system].metadata().entities
+        entities = metadata[side.system].entities
         if side.entity not in entities:
             return [f"{side.system} has no entity set '{side.entity}'; is its solution installed?"]
         sides.append(entities[side.entity])

@@ -10,11 +10,14 @@ from typing import Any
 import httpx
 import polars as pl
 
+from p2c_lib import apply as applying
 from p2c_lib import folder as folders
+from p2c_lib import legs, write
 from p2c_lib import run as runs
+from p2c_lib.apply import Applied
 from p2c_lib.config import Profile
 from p2c_lib.connect import Client
-from p2c_lib.model import all_tasks, load_templates
+from p2c_lib.model import Route
 from p2c_lib.sandbox import lifecycle
 
 JOINED = ["task", "key", "field", "outcome"]
@@ -42,23 +45,36 @@ class Pair:
     def profile(self, **changes: Any) -> Profile:
         urls = {"sales": {"url": self.state["sales_url"]}, "fno": {"url": self.state["fno_url"]}}
         plain = {"name": "sandbox", **urls, "auth": {"kind": "sandbox"}, "limits": self.limits}
+        plain["store"] = {"url": str(self.folder / "store")}
         if "ca_file" in self.state:
             plain["ca_file"] = self.state["ca_file"]
         return Profile.model_validate({**plain, **changes})
 
-    def run(self, name: str, overlays: tuple[Path, ...] = (), tasks: Sequence[str] = MASTERS) -> Path:
+    def run(
+        self, name: str, overlays: tuple[Path, ...] = (), tasks: Sequence[str] = MASTERS, route: Route = "direct"
+    ) -> Path:
         profile = self.profile().model_copy(update={"overlays": overlays})
-        folder = folders.create(self.folder / name, profile, {})
-        with runs.open_clients(profile) as clients:
-            for task in [task for task in all_tasks(load_templates(overlays)) if task.name in tasks]:
+        folder = folders.create(self.folder / name, profile, {"route": route})
+        wanted = legs.chosen(tasks, legs.templates_for(profile, route))
+        with runs.open_clients(profile, route) as clients:
+            metadata = {system: client.metadata() for system, client in clients.items()}
+            for task in wanted:
                 sides = runs.read_sides(task, clients)
-                metadata = {system: client.metadata() for system, client in clients.items()}
                 runs.save(folder, task, sides, runs.compare_sides(task, sides, metadata))
-        folders.finish(folder, tasks)
+                runs.save_ahead(folder, task, sides, metadata)
+        folders.finish(folder, [task.name for task in wanted])
         return folder
 
-    def clients(self, **changes: Any) -> AbstractContextManager[dict[str, Client]]:
-        return runs.open_clients(self.profile(**changes))
+    def clients(self, route: Route = "direct", **changes: Any) -> AbstractContextManager[dict[str, Client]]:
+        return runs.open_clients(self.profile(**changes), route)
+
+    def apply(self, run: Path, route: Route = "cds") -> Applied:
+        """Plan a run, approve the plan, and send it."""
+        profile = self.profile()
+        with runs.open_clients(profile, route) as clients:
+            write.plan(run, templates=legs.templates_for(profile, route), clients=clients)
+            write.approve(run, "a tester")
+            return applying.apply(run, profile, clients)
 
     def truth(self) -> pl.DataFrame:
         return pl.read_parquet(self.folder / "truth.parquet").select(JOINED).unique()

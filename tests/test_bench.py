@@ -16,3 +16,10 @@ def test_what_the_benchmark_put_in_is_what_ours_and_a_join_find():
     there, ours, bare, checked = lines
     assert ours == checked == there
     assert bare[4] == "0" != there[4]
+
+
+def test_the_benchmark_of_the_store_finds_what_it_put_in():
+    command = [sys.executable, str(BENCH.with_name("store.py")), "--rows", "3000", "--rounds", "1"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [line.split(" | ")[0] for line in done.stdout.splitlines()[4:]] == ["| ours", "| plain", "| ratio"]

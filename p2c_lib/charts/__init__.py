@@ -3,17 +3,21 @@
 from p2c_lib.charts.base import SYSTEMS, mimebundle, static_html
 from p2c_lib.charts.documents import STANDING_COLOURS, funnel_bars, lifecycle_bars
 from p2c_lib.charts.rows import FIELD_COLOURS, ROW_COLOURS, amount_by_currency, field_bars, outcome_bars, routing
+from p2c_lib.charts.time import STATE_COLOURS, findings_over_time, money_over_time
 
 __all__ = [
     "FIELD_COLOURS",
     "ROW_COLOURS",
     "STANDING_COLOURS",
+    "STATE_COLOURS",
     "SYSTEMS",
     "amount_by_currency",
     "field_bars",
+    "findings_over_time",
     "funnel_bars",
     "lifecycle_bars",
     "mimebundle",
+    "money_over_time",
     "outcome_bars",
     "routing",
     "static_html",

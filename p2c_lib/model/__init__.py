@@ -1,7 +1,7 @@
 """What a template says: its parts, how they are read, and whether they fit the live systems."""
 
 from p2c_lib.model.fit import advise_against, check_against, kind_of, read_constant, with_lengths
-from p2c_lib.model.load import find_task, load_templates, load_texts
+from p2c_lib.model.load import find_task, load_templates, load_texts, with_settings
 from p2c_lib.model.parts import (
     TRANSFORMS,
     Condition,
@@ -9,6 +9,7 @@ from p2c_lib.model.parts import (
     FreightTax,
     Parent,
     Quirk,
+    Route,
     Side,
     Step,
     System,
@@ -26,6 +27,7 @@ __all__ = [
     "FreightTax",
     "Parent",
     "Quirk",
+    "Route",
     "Side",
     "Step",
     "System",
@@ -45,4 +47,5 @@ __all__ = [
     "read_constant",
     "rule_text",
     "with_lengths",
+    "with_settings",
 ]

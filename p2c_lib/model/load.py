@@ -20,6 +20,7 @@ from p2c_lib.model.parts import (
     FreightTax,
     Parent,
     Quirk,
+    Route,
     Side,
     Task,
     Template,
@@ -48,12 +49,16 @@ _INJECTED = ("template", "value_maps")  # of a task: set on load, never written 
 Fault = tuple[Loc, str]
 
 
-def load_templates(overlays: Sequence[Path] = ()) -> dict[str, Template]:
+def load_templates(
+    overlays: Sequence[Path] = (), *, route: Route | None = "direct", settings: Mapping[str, str] | None = None
+) -> dict[str, Template]:
     """Read the shipped templates and lay a site's files over them.
 
     Args:
         overlays: Files in order: one that begins with ``template:`` is a template of its own, any other changes what
             is there.
+        route: The templates of this way alone; None for all of them.
+        settings: Values of the profile that take the place of constants, by the name of the setting.
 
     Returns:
         Templates by name, in their order of running.
@@ -62,8 +67,40 @@ def load_templates(overlays: Sequence[Path] = ()) -> dict[str, Template]:
         TemplateError: With every problem of every file, each as ``file: path: what is wrong; what would be right``.
     """
     shipped = sorted(files("p2c_lib.templates").iterdir(), key=lambda entry: entry.name)
-    texts = {entry.name: entry.read_text(encoding="utf-8") for entry in shipped if entry.name.endswith(".yaml")}
-    return load_texts(texts, overlays)
+    # An overlay may name tasks of both ways, and a leg names its direct task; without either half the files will do.
+    wanted = [
+        e for e in shipped if e.name.endswith(".yaml") and not (_is_cds(e.name) and route == "direct" and not overlays)
+    ]
+    templates = load_texts({entry.name: entry.read_text(encoding="utf-8") for entry in wanted}, overlays)
+    return {
+        name: with_settings(template, settings or {})
+        for name, template in templates.items()
+        if route in (None, template.generation)
+    }
+
+
+def _is_cds(file: str) -> bool:
+    return file.endswith("_cds.yaml")
+
+
+def with_settings(template: Template, settings: Mapping[str, str]) -> Template:
+    """Put a profile's values in the place of the constants that name a setting.
+
+    Args:
+        template: The template.
+        settings: Values by the name of the setting; a setting that is not among them leaves the constant.
+
+    Returns:
+        The template.
+    """
+    tasks = []
+    for task in template.tasks:
+        fields = [
+            field.model_copy(update={"value": settings.get(field.setting, field.value)}) if field.setting else field
+            for field in task.fields
+        ]
+        tasks.append(task.model_copy(update={"fields": tuple(fields)}))
+    return template.model_copy(update={"tasks": tuple(tasks)})
 
 
 def load_texts(texts: Mapping[str, str], overlays: Sequence[Path] = ()) -> dict[str, Template]:
@@ -167,6 +204,11 @@ def _quirk_faults(loc: Loc, quirks: tuple[Quirk, ...], of: str) -> Iterator[Faul
             yield (*at, "instead"), f"'{quirk.instead}' is not the name of a source column that could be copied instead"
         if quirk.entries and of not in ("", "value_map"):
             yield (*at, "entries"), f"map {of} looks nothing up; name the column that one would expect, 'instead: ...'"
+        if quirk.own and (quirk.entries or quirk.instead is not None):
+            yield (
+                (*at, "own"),
+                "stands beside what one would expect; the destination's own value is not known from here",
+            )
         if quirk.entries and quirk.instead is not None:
             yield (*at, "instead"), "stands beside 'entries'; one would expect one of the two, not both"
 
@@ -289,9 +331,7 @@ def _faults(template: Template, value_maps: Mapping[str, Any]) -> Iterator[Fault
         for entry in ("key", "fields"):
             if not getattr(task, entry):
                 yield (*at, entry), "must have at least one entry"
-        systems = f"{task.source.system}_to_{task.destination.system}"
-        if systems != template.direction:
-            yield (*at, "source", "system"), f"goes {systems}, but the template's direction is {template.direction}"
+        yield from _way_faults(at, task, template)
         for loc, conditions in (
             ((*at, "filter"), task.filter),
             ((*at, "destination", "scope"), task.destination.scope),
@@ -333,6 +373,25 @@ def _faults(template: Template, value_maps: Mapping[str, Any]) -> Iterator[Fault
             yield (*at, "tie_out", "freight_tax", "tax"), f"'{made.tax}' is not added to the lines; list it in plus"
 
 
+def _way_faults(at: Loc, task: Task, template: Template) -> Iterator[Fault]:
+    """Where a task goes must be its template's direction, or the half of it that its leg is."""
+    systems = f"{task.source.system}_to_{task.destination.system}"
+    first, _, last = template.direction.partition("_to_")
+    if template.generation == "direct":
+        for entry in ("of", "leg"):
+            if getattr(task, entry) is not None:
+                yield (*at, entry), "belongs to templates of the generation cds; leave it out"
+        if systems != template.direction:
+            yield (*at, "source", "system"), f"goes {systems}, but the template's direction is {template.direction}"
+        return
+    for entry in ("of", "leg"):
+        if getattr(task, entry) is None:
+            yield (*at, entry), "must be given in a template of the generation cds"
+    wanted = f"{first}_to_cds" if task.leg == 1 else f"cds_to_{last}"
+    if task.leg is not None and systems != wanted:
+        yield (*at, "source", "system"), f"goes {systems}, but leg {task.leg} of {template.direction} goes {wanted}"
+
+
 def _condition_faults(loc: Loc, conditions: tuple[Condition, ...]) -> Iterator[Fault]:
     names: set[str] = set()
     for index, condition in enumerate(conditions):
@@ -364,6 +423,8 @@ def _field_faults(loc: Loc, field: FieldMap, value_maps: Mapping[str, Any]) -> I
             yield (*loc, entry), f"map {field.map} has no use for it; leave it out, or write 'map: {kinds}'"
         elif not given and entry in uses and entry != "blank_default":
             yield (*loc, entry), f"map {field.map} needs it"
+    if field.setting is not None and field.map != "default":
+        yield (*loc, "setting"), "takes the place of a constant; it belongs to 'map: default'"
     if field.value_map is not None and field.value_map not in value_maps:
         yield (*loc, "value_map"), f"no value map '{field.value_map}'; {suggest(field.value_map, value_maps)}"
     yield from _quirk_faults(loc, field.quirk, field.map)
@@ -397,6 +458,8 @@ def _check_across(sources: Sources, templates: Mapping[str, Template]) -> None:
     for template in templates.values():
         node = sources.templates[template.name]
         for index, task in enumerate(template.tasks):
+            if task.of is not None and task.of not in tasks:
+                sources.add(locate(node, ("tasks", index, "of")), f"no task '{task.of}'; {suggest(task.of, tasks)}")
             for number, field in enumerate(task.fields):
                 for place, parent in enumerate(field.parent):
                     if parent.task is not None and parent.task not in tasks:

@@ -15,12 +15,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 if TYPE_CHECKING:
     from p2c_lib.connect.metadata import Column
 
-System = Literal["sales", "fno"]
+System = Literal["sales", "fno", "cds"]
+Route = Literal["direct", "cds"]
 Confidence = Literal["confirmed", "indirect", "inferred"]
 MapKind = Literal["copy", "default", "default_if_blank", "value_map", "transform"]
 Op = Literal["eq", "ne", "is_blank", "not_blank", "in"]
 Normaliser = Literal["trim", "case", "blank", "date"]
-Role = Literal["sync", "computed", "worth"]
+Role = Literal["sync", "computed", "worth", "unfilled"]
+Setting = Literal["organization"]
 
 USES: Mapping[str, frozenset[str]] = {
     "copy": frozenset({"source"}),
@@ -86,14 +88,17 @@ class Quirk(_Part):
         says: What is odd, in words.
         instead: The source column that one would expect, copied as it is.
         entries: The entries that one would expect in the value map; the key ``""`` is the value for a blank source.
+        own: The destination has a value of its own there, always or where the template gives a blank; what it is cannot
+            be told from here, so whatever it is counts as the quirk's doing.
 
-    A quirk with neither touches every row, and what one would expect instead is not known.
+    A quirk with none of these touches every row, and what one would expect instead is not known.
     """
 
     name: str
     says: str
     instead: str | None = None
     entries: Annotated[dict[str, Text], BeforeValidator(_as_entries)] = {}
+    own: Literal["always", "blank"] | None = None
 
 
 Quirks = Annotated[tuple[Quirk, ...], BeforeValidator(_as_list)]
@@ -158,12 +163,13 @@ class Condition(_Part):
             system: Whose dialect; F&O has the empty text where Sales has null.
 
         Returns:
-            The filter, or None where the service cannot say it (a path over a lookup): fetch all and use `expr`.
+            The filter, or None where the service cannot say it (a path over a lookup; the store, which takes
+            expressions): fetch all and use `expr`.
             What it lets through is never less than what `expr` lets through.
         """
         from p2c_lib.connect.literals import literal  # the connection layer is heavy, and needed for this alone
 
-        if "." in self.column or column.name != self.column:
+        if system == "cds" or "." in self.column or column.name != self.column:
             return None
         name, text = self.column, column.edm_type == "Edm.String"
         nothing = f"{name} eq ''" if system == "fno" and text else f"{name} eq null"
@@ -183,7 +189,7 @@ class Side(_Part):
     """One end of a task: a system, an entity set of it, and which of its rows are the task's business.
 
     Attributes:
-        system: sales or fno.
+        system: sales, fno, or cds, the store between the two.
         entity: The entity set.
         label: As people call it.
         only: Of the destination: rows that fail one of these are never read, so that they pair with nothing.
@@ -232,6 +238,7 @@ class FieldMap(_Part):
         source: Column or path; None for a constant.
         map: copy, default (constant), default_if_blank, value_map or transform.
         value: The constant, as text; the destination's type decides how it is read.
+        setting: Of a constant: the setting of the profile that takes its place.
         value_map: Name of the value map.
         blank_default: What a blank source becomes, before the value map's own entry for blank.
         transform: Steps, in order: ``upper``, ``round_half_away(2)``; see `TRANSFORMS`.
@@ -244,7 +251,8 @@ class FieldMap(_Part):
         lookup: The service finds the row by this text, so case and blanks around it make no difference at all.
         parent: The row that the value must point to; of several, any one.
         role: sync (compared and sent), computed (the destination works it out: compared, never sent), worth (only to
-            say what a row is worth: neither compared nor sent).
+            say what a row is worth: neither compared nor sent), unfilled (nothing fills its source, and the destination
+            has a value of its own: neither compared nor sent).
         also: Found values that are right as well, as text, whatever is expected.
         without: Of an amount: destination columns taken off what is found before it is compared, since the source
             cannot know them (tax that the destination alone works out).
@@ -261,6 +269,7 @@ class FieldMap(_Part):
     source: str | None = None
     map: MapKind = "copy"
     value: Text | None = None
+    setting: Setting | None = None
     value_map: str | None = None
     blank_default: Text | None = None
     transform: tuple[str, ...] = ()
@@ -281,6 +290,11 @@ class FieldMap(_Part):
     confidence: Confidence = "confirmed"
     transform_confidence: Confidence = "confirmed"
     note: str = ""
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether its values are held against each other; one that is not is never sent either."""
+        return self.role in ("sync", "computed")
 
     def steps(self) -> list[Step]:
         """The transform steps, read.
@@ -373,6 +387,8 @@ class Task(_Part):
     Attributes:
         name: Unique among all tasks.
         template: The template it belongs to.
+        of: Of a leg through CDS: the direct task that does in one go what its two legs do.
+        leg: 1 = from the source into the store, 2 = from there to the destination; None for a direct task.
         key: Destination column to source column; the destination's are among the fields.
         filter: Source rows flow when all of these hold; none means all rows flow.
         currency: Destination column with the row's currency code; None where no amount is at stake.
@@ -384,6 +400,8 @@ class Task(_Part):
     name: str
     template: str = ""
     title: str = ""
+    of: str | None = None
+    leg: Literal[1, 2] | None = None
     source: Side
     destination: Side
     key: dict[str, str]
@@ -428,7 +446,7 @@ class Template(_Part):
 
     name: str = Field(alias="template")
     title: str
-    generation: Literal["direct", "cds"] = "direct"
+    generation: Route = "direct"
     direction: Literal["sales_to_fno", "fno_to_sales"]
     position: Annotated[int, Field(ge=1)]
     prerequisites: tuple[str, ...] = ()

@@ -6,6 +6,13 @@ from collections.abc import Mapping
 
 from p2c_lib.model.parts import FieldMap, Quirk, Task, Template
 
+_ROLES: Mapping[str, list[str]] = {
+    "sync": [],
+    "computed": ["never sent"],
+    "worth": ["not compared"],
+    "unfilled": ["not filled, not compared"],
+}
+
 
 def all_tasks(templates: Mapping[str, Template]) -> list[Task]:
     """Every task, in the order of running.
@@ -37,7 +44,7 @@ def describe(template: Template) -> list[dict[str, str]]:
         for field in task.fields:
             marks = [*field.normalise, *(["lookup"] if field.lookup else []), *(["money"] if field.money else [])]
             marks += [f"tolerance {field.tolerance}"] if field.tolerance is not None else []
-            marks += {"sync": [], "computed": ["never sent"], "worth": ["not compared"]}[field.role]
+            marks += _ROLES[field.role]
             marks += [f"or {value}" for value in field.also]
             marks += [f"without {column}" for column in field.without]
             sure = {field.confidence, field.transform_confidence}
@@ -67,7 +74,7 @@ def rule_text(field: FieldMap) -> str:
     text = field.source or ""
     match field.map:
         case "default":
-            text = f"always '{field.value}'"
+            text = f"always '{field.value}'" + (f" (profile: {field.setting})" if field.setting else "")
         case "default_if_blank":
             text += f", blank: '{field.value}'"
         case "value_map":
@@ -100,12 +107,14 @@ def list_rows(templates: Mapping[str, Template]) -> list[dict[str, str]]:
         templates: As `load_templates` gives them.
 
     Returns:
-        ``task``, ``title``, ``from``, ``to``, ``after`` (prerequisites), ``flows when`` (the filter), ``fields``.
+        ``task``, ``title``, ``route`` (direct, or cds with the leg: ``cds 1``), ``from``, ``to``, ``after``
+        (prerequisites), ``flows when`` (the filter), ``fields``.
     """
     return [
         {
             "task": task.name,
             "title": template.title,
+            "route": " ".join([template.generation, *([str(task.leg)] if task.leg else [])]),
             "from": f"{task.source.system}.{task.source.entity}",
             "to": f"{task.destination.system}.{task.destination.entity}",
             "after": ", ".join(template.prerequisites),

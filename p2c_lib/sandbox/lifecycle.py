@@ -8,6 +8,7 @@ services are), ``faults.json`` if somebody writes one, logs, and with TLS ``ca.p
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import sqlite3
@@ -19,6 +20,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace as replace_fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,8 +32,9 @@ __all__ = ["DEFAULT_DIR", "reset", "start", "status", "stop"]
 DEFAULT_DIR = Path(".p2c/sandbox")
 System = Literal["sales", "fno"]
 SYSTEMS: tuple[System, System] = ("sales", "fno")
-_MADE = ("size", "seed", "drift", "empty", "counts")
+_MADE = ("size", "seed", "drift", "empty", "counts", "staged")
 _DEFAULT_MADE: dict[str, Any] = {"size": "small", "seed": 7, "drift": False, "empty": False, "counts": None}
+_DEFAULT_MADE |= {"staged": False}
 _READY_S = 60.0  # on top of the time that making the data takes
 _children: dict[int, subprocess.Popen[bytes]] = {}  # services that this very process has started and left running
 
@@ -44,6 +47,7 @@ def start(
     drift: bool | None = None,
     empty: bool | None = None,
     counts: Mapping[str, int] | None = None,
+    staged: bool | None = None,
     detach: bool = False,
     tls: bool = False,
     ports: Mapping[str, int] | None = None,
@@ -61,6 +65,8 @@ def start(
         empty: True makes reference data only.
         counts: Rows of ``accounts``, ``contacts``, ``products``, instead of those of the size, and of ``orders`` (with
             their quotes and invoices), of which no size has any.
+        staged: True makes a store between the two as well, both legs of every task through it done; with ``drift`` the
+            differences are then on those legs.
         detach: True returns when both are healthy and leaves them running; False waits until Ctrl-C and stops them.
         tls: True serves https with a certificate signed by ``ca.pem`` in the folder.
         ports: ``sales`` and ``fno``; free ones by default.
@@ -78,7 +84,7 @@ def start(
     folder.mkdir(parents=True, exist_ok=True)
     if status(folder)["running"]:
         raise SandboxError(f"{folder}: this sandbox is running; stop it first: p2c sandbox stop")
-    asked = {"size": size, "seed": seed, "drift": drift, "empty": empty, "counts": counts}
+    asked = {"size": size, "seed": seed, "drift": drift, "empty": empty, "counts": counts, "staged": staged}
     knobs = settings(wrong, **{"token": secrets.token_urlsafe(24), **config}) | {"instance": secrets.token_hex(8)}
     made = _check_made(folder, asked, wrong)
     if tls:
@@ -206,6 +212,7 @@ def reset(
         raise SandboxError(f"{folder}: no sandbox to reset; make one: p2c sandbox start")
     asked = {"size": size, "seed": seed, "drift": drift, "empty": empty, "counts": counts}
     made = {name: before[name] if value is None else value for name, value in asked.items()}
+    made["staged"] = before.get("staged", False)
     if size is not None and counts is None:
         made["counts"] = None
     ways = before["wrong"] if wrong is None else list(wrong)
@@ -224,7 +231,9 @@ def _check_made(folder: Path, asked: Mapping[str, Any], wrong: Sequence[str]) ->
         return None
     made.pop("config", None)
     others = [
-        f"{name} is {made[name]}, not {value}" for name, value in asked.items() if value not in (None, made[name])
+        f"{name} is {made.get(name)}, not {value}"
+        for name, value in asked.items()
+        if value not in (None, made.get(name, _DEFAULT_MADE[name]))
     ]
     if any(WRONG[name].rows or name == "duplicate_account_numbers" for name in set(wrong) ^ set(made["wrong"])):
         others.append(f"wrong is {made['wrong']}, not {list(wrong)}")
@@ -240,7 +249,17 @@ def _make(folder: Path, made: Mapping[str, Any], wrong: Sequence[str]) -> None:
     from p2c_lib.sandbox.schema import load_schema
     from p2c_lib.sandbox.store import Store
 
-    world = generate(made["size"], counts=made["counts"], seed=made["seed"], drift=made["drift"], empty=made["empty"])
+    how = {name: made[name] for name in ("counts", "seed", "empty")}
+    staged = made.get("staged", False)  # of a store, the differences are on its legs
+    world = generate(made["size"], drift=made["drift"] and not staged, **how)
+    tables: dict[str, Any] = {}
+    if staged:
+        from p2c_lib.sandbox.draw import Draw
+        from p2c_lib.sandbox.staged import stage, write
+
+        draw = Draw(made["seed"], "staged")
+        sales, fno, tables, truth = stage(world.sales, world.fno, world.truth, draw, drift=made["drift"])
+        world = replace_fields(world, sales=sales, fno=fno, truth=truth)
     fresh = {system: folder / f"{system}.new.sqlite" for system in SYSTEMS}
     for file in fresh.values():
         _remove_database(file)
@@ -252,6 +271,9 @@ def _make(folder: Path, made: Mapping[str, Any], wrong: Sequence[str]) -> None:
     # From here to the end the folder's data is not whole; without data.json the next start makes it anew.
     (folder / "data.json").unlink(missing_ok=True)
     (folder / "calendar.json").unlink(missing_ok=True)  # the new rows have lived through no day
+    shutil.rmtree(folder / "store", ignore_errors=True)  # what was staged of the old rows
+    if tables:
+        write(folder / "store", tables)
     world.truth.write_parquet(folder / "truth.parquet")
     for system in SYSTEMS:
         database = folder / f"{system}.sqlite"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import sys
 import threading
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +25,7 @@ __all__ = ["great_expectations", "validate"]
 
 MAX_KEYS: Final = 1000
 _POSITION: Final = "p2c_position"
+_IN_CONDITION = re.compile(r'"column": {"name": "([^"]+)"')
 # Great Expectations keeps the current project in a module global: one validation at a time.
 _LOCK: Final = threading.Lock()
 # As long as the rows that failed; the keys say the same, and a report wants neither a million times.
@@ -37,6 +39,7 @@ def validate(
     key: Sequence[str],
     keep_result: bool = True,
     folder: Path | None = None,
+    name: str | None = None,
 ) -> SuiteResult:
     """Hold a frame against an expectation suite.
 
@@ -46,6 +49,8 @@ def validate(
         key: The columns that name a failing row; they need not be unique or free of nulls.
         keep_result: Keep what `build_docs` needs.
         folder: Where named suites are; the checkout's ``expectations`` when None.
+        name: What the result is called where the suite is that of another task. Then expectations about columns that
+            the frame lacks are left out.
 
     Returns:
         One check for each expectation, in the order of the suite.
@@ -58,6 +63,8 @@ def validate(
     never as floats, and Python compares both exactly with the bounds of a suite (integers or floats).
     """
     loaded = load_suite(suite, folder)
+    if name is not None:
+        loaded = {**loaded, "name": name, "expectations": list(_about(frame, loaded["expectations"]))}
     _require_columns(frame, loaded, key)
     with _LOCK:
         answer = _run(great_expectations(), loaded, _to_pandas(frame, _columns_used(loaded, frame.columns)))
@@ -103,6 +110,15 @@ def great_expectations() -> Any:
         if spare:
             del sys.modules["rfc3987_syntax"]
     return gx
+
+
+def _about(frame: pl.DataFrame, entries: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """The expectations that can be asked of a frame's columns."""
+    for entry in entries:
+        condition = json.dumps(entry["kwargs"].get("row_condition"), ensure_ascii=False)
+        named = {*columns_of(entry["kwargs"]), *_IN_CONDITION.findall(condition)}
+        if named <= set(frame.columns) and not entry["type"].startswith("expect_table_column"):
+            yield entry
 
 
 def _columns_used(suite: Mapping[str, Any], columns: Sequence[str]) -> list[str]:

@@ -40,6 +40,7 @@ class Action:
         target: The destination's key of an update, the task's key of a create.
         etag: As seen when the difference was found; None for a create.
         after_order: The action that must be done first.
+        staged_order: The action that brings the row into the store, on the second leg through CDS.
         before: What stood in each field; likewise ``after``, what is to stand there.
         body: What is sent.
         new_id: The id that a new row is given, where it may be.
@@ -54,6 +55,7 @@ class Action:
     target: dict[str, Any]
     etag: str | None
     after_order: int | None
+    staged_order: int | None
     before: dict[str, str | None]
     after: dict[str, str | None]
     body: dict[str, Any]

@@ -15,6 +15,7 @@ from p2c_lib.pull import MONEY
 from p2c_lib.write.documents import doubled_freight_tax, read_states, state_field, too_fine, unsold
 from p2c_lib.write.lookups import Resolved, resolve
 from p2c_lib.write.saved import LEFT_OUT, PLAN_COLUMNS
+from p2c_lib.write.staging import Staged
 
 _NUMBERS = ("Edm.Byte", "Edm.SByte", "Edm.Int16", "Edm.Int32", "Edm.Int64", "Edm.Decimal", "Edm.Double", "Edm.Single")
 _NO_DATE = "1900-01-01T00:00:00Z"  # how X++ holds an empty date
@@ -27,7 +28,13 @@ class Draft:
     """One task's part of a plan, in the making."""
 
     def __init__(
-        self, place: Path, task: Task, entity: Entity, offset: int, parents: dict[tuple[str, str], pl.DataFrame]
+        self,
+        place: Path,
+        task: Task,
+        entity: Entity,
+        offset: int,
+        parents: dict[tuple[str, str], pl.DataFrame],
+        staged: Staged | None = None,
     ) -> None:
         self.task, self.entity, self.parents = task, entity, parents
         self.system = task.destination.system
@@ -36,7 +43,7 @@ class Draft:
         self.cells = _told(pl.read_parquet(place / "cells.parquet"), self.outcomes)
         self.expected = pl.read_parquet(place / "expected.parquet")
         self.found = pl.read_parquet(place / "found.parquet")
-        self.place, self.offset = place, offset
+        self.place, self.offset, self.staged = place, offset, staged
         self.made: pl.DataFrame = _MADE.to_frame()
         self.states: pl.DataFrame | None = None  # of the documents that the actions are about, where states matter
         self.base = pl.DataFrame()  # the actions, one row each
@@ -48,11 +55,12 @@ class Draft:
         """
         base = pl.concat([self._creates(), self._updates()]).with_row_index("order", self.offset)
         wanted = self.expected[base["source_row"]]
-        base = base.with_columns(stuck=self._stuck(client, base, wanted))
+        base = base.with_columns(stuck=self._stuck(client, base, wanted), staged_order=pl.lit(None, pl.UInt32))
+        base = self.staged.told(base.drop("staged_order")) if self.staged else base
         self.base = base
         resolved = resolve(client, metadata, self.entity, [f.destination for f in self.task.fields], wanted)
         unmapped = self._unmapped(base)
-        sent = [field for field in self.task.fields if field.role != "worth"]
+        sent = [field for field in self.task.fields if field.is_compared]
         parts = [self._field(client, field, base, wanted, resolved, unmapped) for field in sent]
         fields = pl.concat(parts).sort("order", maintain_order=True)
         fields = self._hold_whole_creates(base, fields)
@@ -184,6 +192,10 @@ class Draft:
         is_new = pl.lit(field.role != "computed") & (pl.col("action") == "create")
         part = part.filter(is_new | pl.col("outcome").is_not_null())
         part = part.join(unknown, on="order", how="left", maintain_order="left")
+        if self.staged:
+            part = part.with_columns(unstaged=self.staged.unstaged(part, field.sources)).drop("normal")
+        else:
+            part = part.with_columns(unstaged=pl.lit(None, pl.String))
         off = self._off(client, field, part)
         part = part.with_columns(off=pl.lit(None, pl.String) if off is None else off)
         is_create = pl.col("action") == "create"
@@ -259,6 +271,7 @@ class Draft:
                 ),
                 True,
             ),
+            (pl.col("unstaged").is_not_null(), pl.col("unstaged"), False),
             (pl.col("unresolved").is_not_null(), pl.col("unresolved"), True),
             (pl.col("off").is_not_null(), pl.col("off"), True),
         ]
@@ -298,7 +311,7 @@ class Draft:
         )
         fatal = pl.any_horizontal([when.fill_null(False) for when, _, whole in reasons if whole])
         return part.with_columns(held=held, fatal=fatal & is_create).drop(
-            "value", "id", "unresolved", "unknown", "found", "off", "quirk", "stuck"
+            "value", "id", "unresolved", "unknown", "found", "off", "quirk", "stuck", "unstaged"
         )
 
     def _too_long(self, field: FieldMap, edm: str, limit: int | None) -> list[tuple[pl.Expr, pl.Expr | str, bool]]:
@@ -309,7 +322,7 @@ class Draft:
         if edm != "Edm.String" or known is None:
             return []
         name = field.destination
-        if self.system == "sales":
+        if self.system in ("sales", "cds"):
             why = pl.format(
                 "{} characters, {} holds {}; shorten it or declare truncate", length, pl.lit(name), pl.lit(known)
             )

@@ -11,9 +11,11 @@ import polars as pl
 
 from p2c_lib.connect import Client, Metadata
 from p2c_lib.errors import PlanError
+from p2c_lib.legs import AHEAD, first_leg
 from p2c_lib.model import Task, Template, all_tasks
 from p2c_lib.write.draft import Draft
-from p2c_lib.write.saved import HEAD, LEFT_OUT, PLAN_COLUMNS, Plan, check_addresses, save
+from p2c_lib.write.saved import LEFT_OUT, PLAN_COLUMNS, Plan, check_addresses, head_of, save
+from p2c_lib.write.staging import staged_by
 from p2c_lib.write.totals import settle
 
 
@@ -46,7 +48,7 @@ def plan(
     Making it again from the same run gives the same hash; then an approval and a journal stay as they are.
     """
     run = json.loads((run_dir / "run.json").read_text("utf-8"))
-    head = {name: run.get(name) for name in HEAD}
+    head = head_of(run)
     check_addresses(head, clients)
     frames, left_out = [PLAN_COLUMNS.to_frame()], [LEFT_OUT.to_frame()]
     parents: dict[tuple[str, str], pl.DataFrame] = {}
@@ -55,7 +57,9 @@ def plan(
         client = clients[task.destination.system]
         known = metadata[task.destination.system] if metadata else client.metadata()
         entity = known.entity(task.destination.entity)
-        draft = Draft(run_dir / "tasks" / task.name, task, entity, sum(_actions(frame) for frame in frames), parents)
+        offset = sum(_actions(frame) for frame in frames)
+        staged = staged_by(first_leg(run_dir, task), frames)
+        draft = Draft(_place(run_dir, task), task, entity, offset, parents, staged)
         drafts.append(draft)
         fields, rest = draft.build(client, known)
         frames.append(fields)
@@ -70,6 +74,12 @@ def plan(
         pl.concat(left_out),
     )
     return save(made)
+
+
+def _place(run_dir: Path, task: Task) -> Path:
+    """Where the frames to plan from are: of a second leg, those that hold once the first has been written."""
+    place = run_dir / "tasks" / task.name
+    return place / AHEAD if (place / AHEAD).is_dir() else place
 
 
 def _actions(frame: pl.DataFrame) -> int:

@@ -29,6 +29,7 @@ _TYPES: dict[str, pl.DataType] = {
     "target": pl.String(),
     "etag": pl.String(),
     "after_order": pl.UInt32(),
+    "staged_order": pl.UInt32(),
     "field": pl.String(),
     "property": pl.String(),
     "before": pl.String(),
@@ -41,13 +42,20 @@ _TYPES: dict[str, pl.DataType] = {
 }
 PLAN_COLUMNS = pl.Schema(_TYPES)
 """One row a field of an action. ``order`` numbers the actions in the order of sending; ``after_order`` is the action
-that must be done first (the parent's create). ``target`` is JSON: the destination's key for an update, the task's key
+that must be done first (the parent's create), ``staged_order`` the one that brings its
+row into the store. ``target`` is JSON: the destination's key for an update, the task's key
 for a create. ``before`` and ``after`` are for people; ``property``, ``sent`` and ``wire`` (string, number, boolean,
 bind, made: a row that this plan makes first, as set and key) make the body; what has the wire ``computed`` is worked
 out by the service when the rest is sent, which of a ``recalculate`` is an amount as it stands. ``held`` says why a
 field is not sent; an action whose fields are all held is not sent at all."""
 
-HEAD = ("run_id", "profile", "company", "sales_url", "fno_url")
+HEAD = ("run_id", "profile", "company", "sales_url", "fno_url", "cds_url")
+
+
+def head_of(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What a plan belongs to (`HEAD`), out of a run's or a plan's file; ``cds_url`` only of a run through CDS."""
+    return {name: facts.get(name) for name in HEAD if name != "cds_url" or facts.get(name)}
+
 
 LEFT_OUT = pl.Schema({"task": pl.String, "outcome": pl.String, "reason": pl.String, "rows": pl.UInt32})
 
@@ -203,7 +211,7 @@ def read_plan(run_dir: Path) -> Plan:
     try:
         document = json.loads((folder / "plan.json").read_text("utf-8"))
         rows = pl.read_parquet(folder / "plan.parquet")
-        head = {name: document.get(name) for name in HEAD}
+        head = head_of(document)
         left_out = pl.DataFrame(document["left_out"], schema=LEFT_OUT)
         made = Plan(folder, rows, head, document["hash"], document["created"], document["approved"], left_out)
         is_same = rows.schema == PLAN_COLUMNS and _hash(head, rows) == made.hash
