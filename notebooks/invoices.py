@@ -130,6 +130,12 @@ run.fields()
 run.examples()
 
 # %% [markdown]
+# ## Through CDS: on which leg was it lost?
+
+# %%
+run.three_way()
+
+# %% [markdown]
 # ## Which values does no value map know?
 
 # %%

@@ -14,7 +14,7 @@ import polars as pl
 from IPython.display import HTML, Markdown
 
 from p2c_lib import apply as applying
-from p2c_lib import charts, panels, report, write
+from p2c_lib import charts, panels, report, threeway, write
 from p2c_lib import folder as folders
 from p2c_lib import funnel as funnels
 from p2c_lib import preflight as preflights
@@ -33,6 +33,7 @@ from p2c_lib.show import Progress, figure, table, words
 MODES = ("plan", "apply")
 LARGEST = 1_000_000
 _NO_DOCUMENTS = Markdown("The rows of this task are no documents.")
+_DIRECT = Markdown("The direct route has one leg: there is no store between the two systems.")
 _IN_OVERVIEW = Markdown("This task is part of a larger run, whose overview shows it over all tasks.")
 
 
@@ -181,6 +182,17 @@ class Session:
         cells, alone = report.samples(self.compared.table, self.task.name, self.sample)
         shown = "".join(table(frame).data for frame in (cells, alone) if frame.height)
         return HTML(shown or words("Nothing to show: every row that flows is matched."))
+
+    def three_way(self) -> HTML | Markdown:
+        """Source, store and destination side by side: what each leg lost or changed, and some of it in full."""
+        if self.first is None:
+            return _DIRECT
+        _ = self.compared
+        facts = [runs.summary(one.task, one.sides, one.compared) for one in (self.first, self)]
+        whole = folders.three_ways(self.folder, facts)
+        if whole is None or whole.is_empty():
+            return HTML(words("Every record is in step all the way."))
+        return HTML(table(threeway.worst(whole)).data + table(whole.drop("task", "staged_at").head(self.sample)).data)
 
     @_each_leg
     def unmapped(self) -> HTML:

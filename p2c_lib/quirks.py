@@ -78,13 +78,13 @@ def _usual(task: Task, field: FieldMap, quirk: Quirk) -> Task:
     return task.model_copy(update={"key": {}, "fields": (field,), "value_maps": value_maps})
 
 
-def accounted(cells: pl.DataFrame, touched: pl.DataFrame, task: Task) -> pl.Series:
+def accounted(cells: pl.DataFrame, touched: pl.DataFrame, task: Task | None = None) -> pl.Series:
     """Say which differing fields a quirk accounts for: the destination has what one would expect, or its own.
 
     Args:
         cells: Field outcomes: ``source_row``, ``field``, ``outcome``, ``expected``, ``found``.
         touched: What `touched` gave.
-        task: The task.
+        task: The task, for the quirks that leave a field to the destination; none are looked at without it.
 
     Returns:
         String, one a cell: the quirk's name, null where none accounts for it. A blank proves nothing: it may as well
@@ -93,11 +93,11 @@ def accounted(cells: pl.DataFrame, touched: pl.DataFrame, task: Task) -> pl.Seri
     known = touched.filter(pl.col("instead").is_not_null()).select("field", "quirk", source_row="row", found="instead")
     by = ["source_row", "field", "found"]
     known = known.unique(by, keep="first", maintain_order=True)
-    joined = cells.select(*by, "outcome", "expected").join(known, on=by, how="left", maintain_order="left")
+    joined = cells.join(known, on=by, how="left", maintain_order="left")
     own = [
         pl.when((pl.col("field") == field.destination) & (quirk.own == "always" or pl.col("expected").is_null()))
         .then(pl.lit(quirk.name))
-        for field, quirk in task.quirks()
+        for field, quirk in (task.quirks() if task else ())
         if quirk.own
     ]  # fmt: skip
     return joined.select(quirk=pl.when(pl.col("outcome").is_in(EXCUSED)).then(pl.coalesce("quirk", *own))).to_series()

@@ -16,7 +16,7 @@ import jinja2
 import polars as pl
 from markupsafe import Markup
 
-from p2c_lib import charts, tieout
+from p2c_lib import charts, threeway, tieout
 from p2c_lib.diff import ROW_OUTCOMES
 from p2c_lib.errors import ParameterError
 from p2c_lib.explain import Severity, main_reasons, money_text
@@ -347,6 +347,7 @@ def write_report(folder: Path) -> Path:
         left_out=Markup(html_table(left_out.select("task", "reason", rows="count"))) if left_out.height else "",
         quirks=Markup(html_table(odd)) if odd.height else "",
         history=_since_when(folder),
+        legs=_by_leg(folder),
         chains=Markup(html_table(held.head(TOP_CHAINS), longest=LONG_TEXT)) if held.height else "",
         chains_left=max(held.height - TOP_CHAINS, 0),
         ties=Markup(html_table(tie_table(ties), right=("at_stake",))) if ties.height else "",
@@ -370,6 +371,14 @@ def write_report(folder: Path) -> Path:
     path = folder / "report.html"
     path.write_text(page, "utf-8")
     return path
+
+
+def _by_leg(folder: Path) -> str:
+    """What was lost, changed or left over on which leg; of a run through CDS."""
+    if not (folder / "threeway.parquet").exists():
+        return ""
+    counted = threeway.worst(pl.read_parquet(folder / "threeway.parquet"))
+    return Markup(html_table(counted.head(TOP_FIELDS))) if counted.height else ""
 
 
 def _since_when(folder: Path) -> str:

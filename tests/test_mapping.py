@@ -82,7 +82,9 @@ def one(source: pl.DataFrame, **field: object) -> pl.Series:
         pytest.param(
             datetime(2024, 2, 29, 23, tzinfo=UTC), pl.Datetime("us", "UTC"), "Day", date(2024, 2, 29), id="day"
         ),
-        pytest.param(date(2024, 2, 29), pl.Date, "Moment", datetime(2024, 2, 29, tzinfo=UTC), id="a day as moment"),
+        pytest.param(
+            date(2024, 2, 29), pl.Date, "Moment", datetime(2024, 2, 29, 12, tzinfo=UTC), id="a day is its noon in F&O"
+        ),
     ],
 )
 def test_copy_gives_the_value_in_the_type_of_the_destination(value, have, destination, becomes):

@@ -7,8 +7,8 @@ from test_mapping import ENTITY, task
 from p2c_lib import mapping
 from p2c_lib.diff import Outcomes, compare
 from p2c_lib.explain import explain, main_reasons, quirks_only
-from p2c_lib.model import FieldMap, Quirk, Task, ValueMap
-from p2c_lib.quirks import QUIRK_COLUMNS, accounted, counted, touched
+from p2c_lib.model import FieldMap, Quirk, Task, ValueMap, find_task, load_templates
+from p2c_lib.quirks import QUIRK_COLUMNS, TOUCHED, accounted, counted, touched
 
 BILL_TO = Quirk(name="bill_to", says="the bill-to address feeds the delivery address", instead="shipto")
 ADDRESS = FieldMap(destination="Text", source="billto", quirk=(BILL_TO,))
@@ -129,3 +129,19 @@ def test_a_task_without_quirks_has_none_counted():
 def test_the_column_that_one_would_expect_is_read_and_is_no_part_of_the_rule():
     assert "shipto" in mapping.source_columns(task(ADDRESS))
     assert ADDRESS.sources == ("billto",)
+
+
+def test_what_a_quirk_leaves_to_the_destination_is_its_doing_always_or_where_the_template_gives_nothing():
+    templates = load_templates(route="cds")
+    total = find_task("quote_headers_from_cds", templates), "QuotationTotalAmount"
+    city = find_task("quote_lines_from_cds", templates), "DeliveryAddressCity"
+    told = {}
+    for (leg, field), expected in ((total, "1"), (city, None), (city, "Rome")):
+        cell = {"source_row": 0, "field": field, "outcome": "different", "expected": expected, "found": "2"}
+        cells = pl.DataFrame([cell], schema_overrides={"source_row": pl.UInt32, "expected": pl.String})
+        told[field, expected] = accounted(cells, TOUCHED.to_frame(), leg).item()
+    assert told == {
+        ("QuotationTotalAmount", "1"): "quote_discounts_end_in_cds",
+        ("DeliveryAddressCity", None): "address_of_the_header",
+        ("DeliveryAddressCity", "Rome"): None,
+    }

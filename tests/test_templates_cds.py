@@ -21,12 +21,10 @@ from p2c_lib.store import load_entities
 
 BOTH = load_templates(route=None)
 CDS = load_templates(route="cds")
-PUBLISHED = Path(sandbox_schema.__file__).with_name("schema") / "cds_fields.txt"
+FIELDS = Path(sandbox_schema.__file__).with_name("schema") / "cds_fields.txt"
 FACTS = [
     tuple(part.strip() for part in line.split("|"))
-    for line in (Path(sandbox_schema.__file__).with_name("schema") / "cds_fields.txt")
-    .read_text(encoding="utf-8")
-    .splitlines()
+    for line in FIELDS.read_text(encoding="utf-8").splitlines()
     if line and not line.startswith("#")
 ]
 # template, position, prerequisites, and of each direct task: CDS entity, fields of leg 1, fields of leg 2
