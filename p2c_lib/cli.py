@@ -205,7 +205,7 @@ def templates_list(as_json: AsJson = False, profile: ProfileOption = "") -> None
     if as_json:
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
     else:
-        _print_rows(rows)
+        _print_rows(rows, whole=("template", "task"))
 
 
 @templates_app.command("show")
@@ -217,7 +217,7 @@ def templates_show(name: str, profile: ProfileOption = "") -> None:
     if name not in templates:
         raise ParameterError(f"no template '{name}'; known: {', '.join(templates)}")
     out_console.print(templates[name].title, style="bold")
-    _print_rows(describe(templates[name]))
+    _print_rows(describe(templates[name]), whole=("task", "destination"))
 
 
 @templates_app.command("check")
@@ -302,13 +302,14 @@ def _print_frame(frame: Any) -> None:
     _print_rows(frame.to_dicts())
 
 
-def _print_rows(rows: list[dict[str, Any]]) -> None:
+def _print_rows(rows: list[dict[str, Any]], whole: tuple[str, ...] = ()) -> None:
+    """A table of plain rows; the columns in ``whole`` are never folded, so that their words can be copied."""
     if not rows:
         out_console.print("nothing")
         return
     table = Table()
     for name in rows[0]:
-        table.add_column(name.replace("_", " "), overflow="fold")
+        table.add_column(name.replace("_", " "), overflow="fold", no_wrap=name in whole)
     for row in rows:
         table.add_row(*(escape("" if value is None else str(value)) for value in row.values()))
     out_console.print(table)
