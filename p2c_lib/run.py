@@ -193,12 +193,12 @@ def validate_task(task: Task, sides: Sides, compared: Compared, suites: Path | N
     rows = compared.outcomes.rows
     flowing = rows.filter(pl.col("outcome") != "excluded")["source_row"].drop_nulls().sort()
     in_scope = rows["destination_row"].drop_nulls().sort()
-    frames = (
-        ("source", sides.source[flowing], list(task.key.values())),
-        ("expected", compared.expected[flowing], list(task.key)),
-        ("destination", compared.found[in_scope], list(task.key)),
+    parts = (
+        ("source", sides.source, flowing, list(task.key.values())),
+        ("expected", compared.expected, flowing, list(task.key)),
+        ("destination", compared.found, in_scope, list(task.key)),
     )
-    return [validate(frame, f"{task.name}_{side}", key=key, folder=suites) for side, frame, key in frames]
+    return [validate(frame[rows], f"{task.name}_{side}", key=key, folder=suites) for side, frame, rows, key in parts]
 
 
 def save_checks(folder: Path, task: Task, results: Sequence[SuiteResult]) -> list[dict[str, Any]]:

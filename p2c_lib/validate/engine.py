@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import gc
 import json
 import sys
 import threading
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["great_expectations", "validate"]
 
 MAX_KEYS: Final = 1000
+_MANY: Final = 50_000
 _POSITION: Final = "p2c_position"
 # Great Expectations keeps the current project in a module global: one validation at a time.
 _LOCK: Final = threading.Lock()
@@ -61,6 +63,8 @@ def validate(
     _require_columns(frame, loaded, key)
     with _LOCK:
         answer = _run(great_expectations(), loaded, _to_pandas(frame, _columns_used(loaded, frame.columns)))
+    if frame.height >= _MANY:
+        gc.collect()  # the context refers to itself, and with it to the rows and all that was worked out of them
     order = {id(entry): entry.expectation_config.meta.pop(_POSITION) for entry in answer.results}
     entries = sorted(answer.results, key=lambda entry: order[id(entry)])
     _refuse_raised(entries, loaded["name"])
