@@ -132,8 +132,9 @@ class _Sender:
             while more or again or running:
                 while (more or again) and self.stop is None and len(running) <= parallel:
                     batch = [again.popleft() for _ in range(min(len(again), 4 * parallel))]
-                    new = list(islice(actions, 4 * parallel - len(batch)))
-                    more = bool(new)
+                    room = 4 * parallel - len(batch)
+                    new = list(islice(actions, room))
+                    more = more and (bool(new) or not room)
                     batch += [(action, "doubt" if self._state(action) == "doubt" else "new", "") for action in new]
                     for action in self._settle(client, entity, batch):
                         running[pool.submit(send, client, action)] = action
