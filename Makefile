@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help env demo lab test check bench notebooks lock clean
+.PHONY: help env demo lab test check bench days notebooks lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -46,6 +46,11 @@ $(VENV)/datacompy/.installed: bench/datacompy.lock $(STAMP)
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/datacompy
 	$(BIN)/uv pip install --quiet --python $(VENV)/datacompy/bin/python --compile-bytecode --require-hashes -r $<
 	touch $@
+
+days: $(STAMP)  ## live through 200 business days on an empty sandbox; fails if the systems differ after a day
+	$(BIN)/p2c sandbox stop --dir .p2c/days; rm -rf .p2c/days
+	$(BIN)/p2c sandbox start --dir .p2c/days --empty --detach
+	$(BIN)/p2c sandbox advance --dir .p2c/days --days 200; code=$$?; $(BIN)/p2c sandbox stop --dir .p2c/days; exit $$code
 
 notebooks: $(STAMP)  ## bring each notebook in step with its .py pair
 	$(BIN)/jupytext --sync notebooks/*.py

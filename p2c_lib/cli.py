@@ -230,7 +230,7 @@ def templates_show(name: str, profile: ProfileOption = "") -> None:
     if name not in templates:
         raise ParameterError(f"no template '{name}'; known: {', '.join(templates)}")
     out_console.print(templates[name].title, style="bold")
-    _print_rows(describe(templates[name]))
+    _print_rows(describe(templates[name]), whole=("task", "destination"))
 
 
 @templates_app.command("check")

@@ -222,18 +222,20 @@ def validate_task(task: Task, sides: Sides, compared: Compared, suites: Path | N
     rows = compared.outcomes.rows
     flowing = rows.filter(pl.col("outcome") != "excluded")["source_row"].drop_nulls().sort()
     in_scope = rows["destination_row"].drop_nulls().sort()
-    frames = (
-        ("source", sides.source[flowing], list(task.key.values())),
-        ("expected", compared.expected[flowing], list(task.key)),
-        ("destination", compared.found[in_scope], list(task.key)),
+    parts = (
+        ("source", sides.source, flowing, list(task.key.values())),
+        ("expected", compared.expected, flowing, list(task.key)),
+        ("destination", compared.found, in_scope, list(task.key)),
     )
     if task.of is None:
-        return [validate(frame, f"{task.name}_{side}", key=key, folder=suites) for side, frame, key in frames]
+        return [
+            validate(frame[rows], f"{task.name}_{side}", key=key, folder=suites) for side, frame, rows, key in parts
+        ]
     # a leg is held against the suites of the direct task, at the ends that it shares with it
     ends = ("source",) if task.leg == 1 else ("expected", "destination")
     return [
-        validate(frame, f"{task.of}_{side}", key=key, folder=suites, name=f"{task.name}_{side}")
-        for side, frame, key in frames
+        validate(frame[rows], f"{task.of}_{side}", key=key, folder=suites, name=f"{task.name}_{side}")
+        for side, frame, rows, key in parts
         if side in ends
     ]
 

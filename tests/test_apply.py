@@ -122,6 +122,18 @@ def test_a_row_changed_since_the_comparison_is_reported_not_overwritten(world, t
     assert lines(tmp_path)[-1]["reason"] == "changed meanwhile"
 
 
+def test_what_waits_behind_many_rows_that_changed_is_sent_all_the_same(world, tmp_path):
+    numbers = [f"P{n:03}" for n in range(100)]
+    for number in numbers:
+        world.item(number, SalesPrice=Decimal("12"))
+        world.product(number)
+    ready(world, tmp_path, "products")
+    for number in numbers[:80]:
+        world.sales.touch(world.sales.find("products", productnumber=number)[0], price=Decimal("13"))
+    done = apply(tmp_path, None, world.clients)
+    assert (done.updated, done.conflicts, done.remaining) == (20, 80, 0)
+
+
 def test_a_row_that_someone_else_put_right_is_no_conflict(world, tmp_path):
     world.item("P1", SalesPrice=Decimal("12"))
     product = world.product("P1")

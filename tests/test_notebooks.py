@@ -43,7 +43,7 @@ class Place:
 
     def __call__(self, *command: object, code: int = 0) -> subprocess.CompletedProcess[str]:
         done = subprocess.run([sys.executable, *map(str, command)], cwd=self.home, env=self.environment, text=True,
-                              stdin=subprocess.DEVNULL, capture_output=True, timeout=240, check=False)  # fmt: skip
+                              stdin=subprocess.DEVNULL, capture_output=True, timeout=540, check=False)  # fmt: skip
         assert done.returncode == code, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
@@ -96,6 +96,7 @@ def rows(tree: lxml.html.HtmlElement) -> list[dict[str, str]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_every_notebook_runs_on_its_defaults(place):
     assert {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")} == set(NAMES)
     books = [ROOT / "notebooks" / f"{name}.ipynb" for name in NAMES]

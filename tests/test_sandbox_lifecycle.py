@@ -271,5 +271,5 @@ def test_small_data_is_healthy_soon(folder: Path) -> None:
     code = f"from p2c_lib.sandbox import lifecycle; lifecycle.start({str(folder)!r}, detach=True)"
     started = time.monotonic()
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
-    # three seconds on an idle machine; the tests share theirs with others
-    assert time.monotonic() - started < 12
+    # three seconds on an idle machine; the tests share theirs with others, some of them greedy
+    assert time.monotonic() - started < 40

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import gc
 import json
 import re
 import sys
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["great_expectations", "validate"]
 
 MAX_KEYS: Final = 1000
+_MANY: Final = 50_000
 _POSITION: Final = "p2c_position"
 _IN_CONDITION = re.compile(r'"column": {"name": "([^"]+)"')
 # Great Expectations keeps the current project in a module global: one validation at a time.
@@ -68,6 +70,8 @@ def validate(
     _require_columns(frame, loaded, key)
     with _LOCK:
         answer = _run(great_expectations(), loaded, _to_pandas(frame, _columns_used(loaded, frame.columns)))
+    if frame.height >= _MANY:
+        gc.collect()  # the context refers to itself, and with it to the rows and all that was worked out of them
     order = {id(entry): entry.expectation_config.meta.pop(_POSITION) for entry in answer.results}
     entries = sorted(answer.results, key=lambda entry: order[id(entry)])
     _refuse_raised(entries, loaded["name"])
