@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help env demo lab test check bench days notebooks lock clean
+.PHONY: help env demo lab test check bench bench-run days notebooks lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ check: $(STAMP)  ## ruff, mypy, notebook pairs in step and without outputs
 
 bench: $(STAMP) $(VENV)/datacompy/.installed  ## compare 1,000,000 lines with p2c, Polars, DataComPy and pandas; print both tables
 	$(BIN)/python bench/compare.py
+
+bench-run: $(STAMP)  ## a whole run on medium data with differences: time, CPU of ours and of the services, memory
+	$(BIN)/python bench/run.py
 
 # DataComPy wants an older Polars and pandas than ours: it has a lock and an environment of its own.
 $(VENV)/datacompy/.installed: bench/datacompy.lock $(STAMP)
