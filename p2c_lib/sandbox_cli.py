@@ -42,6 +42,10 @@ def sandbox_start(
     count: Counts = None,
     drift: Annotated[bool, typer.Option("--drift", help="Put differences of every kind in.")] = False,
     empty: Annotated[bool, typer.Option("--empty", help="Reference data only.")] = False,
+    to_load: Annotated[
+        str | None,
+        typer.Option(metavar="fno|sales|both", help="Without what the other system would bring there, for p2c load."),
+    ] = None,
     staged: Annotated[bool, typer.Option("--staged", help="With a store between them, its drift on its legs.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Leave both services running and come back.")] = False,
     tls: Annotated[bool, typer.Option("--tls", help="Serve https with a throw-away certificate.")] = False,
@@ -68,6 +72,7 @@ def sandbox_start(
             drift=drift or None,
             empty=empty or None,
             staged=staged or None,
+            to_load=to_load,
             detach=detach,
             tls=tls,
             wrong=tuple(wrong or ()),

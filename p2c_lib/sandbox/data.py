@@ -15,6 +15,7 @@ from p2c_lib.sandbox.draw import Draw
 from p2c_lib.sandbox.drift import TRUTH, excluded, inject
 from p2c_lib.sandbox.reference import fno_reference, sales_reference
 from p2c_lib.sandbox.traits import as_fno
+from p2c_lib.sandbox.unsent import unsent
 
 __all__ = ["SIZES", "World", "generate"]
 
@@ -50,6 +51,7 @@ def generate(
     seed: int = 7,
     drift: bool = False,
     empty: bool = False,
+    to_load: str | None = None,
 ) -> World:
     """Make the rows of both systems.
 
@@ -59,17 +61,23 @@ def generate(
         seed: Equal seeds give equal frames.
         drift: Put differences of every kind into the data.
         empty: Reference rows only (currencies, units, groups, ...), no business yet.
+        to_load: ``fno``, ``sales`` or ``both``: without what the other system would bring there (`unsent`).
 
     Returns:
         The frames, each with the columns that hold something; amounts are ``Decimal(38, 12)``, instants
-        ``Datetime("us", "UTC")``. Without drift the truth holds the contacts that no task sends, nothing else.
+        ``Datetime("us", "UTC")``. Without drift the truth holds the contacts that no task sends, nothing else; with something
+        to load it says nothing.
 
     Raises:
-        SandboxError: No such size, a count of something unknown, or a count below zero.
+        SandboxError: No such size or side, drift in what is not there, a count of something unknown, or a count below zero.
     """
     rows = _rows(size, counts)
     if empty:
         return World(sales_reference(0, 0), fno_reference(), TRUTH.to_frame())
+    if to_load is not None:
+        if drift:
+            raise SandboxError("drift goes into rows that both systems have: not together with to_load")
+        return World(*unsent(*_agreeing(rows, seed), to_load), TRUTH.to_frame())
     if drift:
         return World(*inject(*_agreeing(rows, seed), Draw(seed, "drift")))
     sales, fno = _agreeing(rows, seed)

@@ -32,9 +32,9 @@ __all__ = ["DEFAULT_DIR", "reset", "start", "status", "stop"]
 DEFAULT_DIR = Path(".p2c/sandbox")
 System = Literal["sales", "fno"]
 SYSTEMS: tuple[System, System] = ("sales", "fno")
-_MADE = ("size", "seed", "drift", "empty", "counts", "staged")
+_MADE = ("size", "seed", "drift", "empty", "counts", "staged", "to_load")
 _DEFAULT_MADE: dict[str, Any] = {"size": "small", "seed": 7, "drift": False, "empty": False, "counts": None}
-_DEFAULT_MADE |= {"staged": False}
+_DEFAULT_MADE |= {"staged": False, "to_load": None}
 _READY_S = 60.0  # on top of the time that making the data takes
 _children: dict[int, subprocess.Popen[bytes]] = {}  # services that this very process has started and left running
 
@@ -48,6 +48,7 @@ def start(
     empty: bool | None = None,
     counts: Mapping[str, int] | None = None,
     staged: bool | None = None,
+    to_load: str | None = None,
     detach: bool = False,
     tls: bool = False,
     ports: Mapping[str, int] | None = None,
@@ -67,6 +68,7 @@ def start(
             their quotes and invoices), of which no size has any.
         staged: True makes a store between the two as well, both legs of every task through it done; with ``drift`` the
             differences are then on those legs.
+        to_load: ``fno``, ``sales`` or ``both``: rows that the other system would bring there are left out, for a load.
         detach: True returns when both are healthy and leaves them running; False waits until Ctrl-C and stops them.
         tls: True serves https with a certificate signed by ``ca.pem`` in the folder.
         ports: ``sales`` and ``fno``; free ones by default.
@@ -85,6 +87,7 @@ def start(
     if status(folder)["running"]:
         raise SandboxError(f"{folder}: this sandbox is running; stop it first: p2c sandbox stop")
     asked = {"size": size, "seed": seed, "drift": drift, "empty": empty, "counts": counts, "staged": staged}
+    asked["to_load"] = to_load
     knobs = settings(wrong, **{"token": secrets.token_urlsafe(24), **config}) | {"instance": secrets.token_hex(8)}
     made = _check_made(folder, asked, wrong)
     if tls:
@@ -212,7 +215,7 @@ def reset(
         raise SandboxError(f"{folder}: no sandbox to reset; make one: p2c sandbox start")
     asked = {"size": size, "seed": seed, "drift": drift, "empty": empty, "counts": counts}
     made = {name: before[name] if value is None else value for name, value in asked.items()}
-    made["staged"] = before.get("staged", False)
+    made["staged"], made["to_load"] = before.get("staged", False), before.get("to_load")
     if size is not None and counts is None:
         made["counts"] = None
     ways = before["wrong"] if wrong is None else list(wrong)
@@ -249,7 +252,7 @@ def _make(folder: Path, made: Mapping[str, Any], wrong: Sequence[str]) -> None:
     from p2c_lib.sandbox.schema import load_schema
     from p2c_lib.sandbox.store import Store
 
-    how = {name: made[name] for name in ("counts", "seed", "empty")}
+    how = {name: made.get(name) for name in ("counts", "seed", "empty", "to_load")}
     staged = made.get("staged", False)  # of a store, the differences are on its legs
     world = generate(made["size"], drift=made["drift"] and not staged, **how)
     tables: dict[str, Any] = {}
