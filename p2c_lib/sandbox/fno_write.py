@@ -40,7 +40,27 @@ def create(t: Transaction, config: Mapping[str, Any], entity: Entity, call: Call
     Raises:
         FnoError: The body cannot be read, or X++ refuses the row.
     """
-    given = _values(t.store.schema, entity, call.body)
+    stored = add_row(t, config, entity, _values(t.store.schema, entity, call.body))
+    location = f"{call.root}/data/{key_url(entity, stored)}"
+    plain = Call(call.method, call.path, {}, call.headers, b"", call.root)
+    return row_answer(201, entity, stored, list(entity.columns.values()), plain, {"Location": location})
+
+
+def add_row(t: Transaction, config: Mapping[str, Any], entity: Entity, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Do what X++ does for a new row: defaults, number sequences, checks, the row itself and what hangs on it.
+
+    Args:
+        t: The transaction, which the caller ends.
+        config: Settings of the sandbox.
+        entity: The set.
+        given: Stored values by column, only those that were sent.
+
+    Returns:
+        The row as it is stored.
+
+    Raises:
+        FnoError: X++ refuses the row; nothing of it was written.
+    """
     status = int(config.get("write_failure_status") or 400)
     locked = [name for name in given if not entity.columns[name].create]
     if locked:
@@ -71,9 +91,7 @@ def create(t: Transaction, config: Mapping[str, Any], entity: Entity, call: Call
     add_party(t, entity, stored)
     if is_document:
         _after(t, entity, stored)
-    location = f"{call.root}/data/{key_url(entity, stored)}"
-    plain = Call(call.method, call.path, {}, call.headers, b"", call.root)
-    return row_answer(201, entity, stored, list(entity.columns.values()), plain, {"Location": location})
+    return stored
 
 
 def update(t: Transaction, config: Mapping[str, Any], entity: Entity, key: Mapping[str, Any], call: Call) -> Answer:
@@ -95,6 +113,28 @@ def update(t: Transaction, config: Mapping[str, Any], entity: Entity, key: Mappi
     given = _values(t.store.schema, entity, call.body)
     row = find(t, config, entity, key, call)
     _match(row, call)
+    version = change_row(t, config, entity, row, given)
+    return Answer(204, b"", {"ETag": etag_of({**row, "row_version": version}), "OData-Version": "4.0"})
+
+
+def change_row(
+    t: Transaction, config: Mapping[str, Any], entity: Entity, row: Mapping[str, Any], given: Mapping[str, Any]
+) -> int:
+    """Do what X++ does for a row that is changed.
+
+    Args:
+        t: The transaction, which the caller ends.
+        config: Settings of the sandbox.
+        entity: The set.
+        row: The row as it is stored.
+        given: Stored values by column, only those that were sent.
+
+    Returns:
+        Its version afterwards.
+
+    Raises:
+        FnoError: X++ refuses the change; nothing of it was written.
+    """
     status = int(config.get("write_failure_status") or 400)
     for name, value in given.items():
         if name in entity.key and str(value).casefold() != str(row[name]).casefold():
@@ -119,7 +159,7 @@ def update(t: Transaction, config: Mapping[str, Any], entity: Entity, key: Mappi
         _after(t, entity, whole)
     elif entity.name == "CustomersV2":
         customer_changed(t, row, changes)
-    return Answer(204, b"", {"ETag": etag_of({**row, "row_version": version}), "OData-Version": "4.0"})
+    return version
 
 
 def delete(t: Transaction, config: Mapping[str, Any], entity: Entity, key: Mapping[str, Any], call: Call) -> Answer:
@@ -182,11 +222,16 @@ def _values(schema: Schema, entity: Entity, body: bytes) -> dict[str, Any]:
                 f"The property '{name}' does not exist on type '{NAMESPACE}.{entity.type}'. Make sure to only use "
                 "property names that are defined by the type."
             )
-        values[name] = _value(schema, column, value)
+        values[name] = stored_value(schema, column, value)
     return values
 
 
-def _value(schema: Schema, column: Column, value: Any) -> Any:
+def stored_value(schema: Schema, column: Column, value: Any) -> Any:
+    """Turn a value as JSON has it into the store's own form.
+
+    Raises:
+        FnoError: It is not of the column's type, or null where that is not allowed.
+    """
     if value is None:
         if column.nullable:
             return column.default
