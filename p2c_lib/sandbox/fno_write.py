@@ -67,7 +67,7 @@ def add_row(t: Transaction, config: Mapping[str, Any], entity: Entity, given: Ma
         raise write_failure(
             entity, "Write", [f"Error: Field '{locked[0]}' cannot be set when a row is created"], status
         )
-    row: dict[str, Any] = {name: column.default for name, column in entity.columns.items()} | given
+    row: dict[str, Any] = {**{name: column.default for name, column in entity.columns.items()}, **given}
     if "dataAreaId" in entity.key:
         row["dataAreaId"] = (row["dataAreaId"] or str(config["company"])).lower()
     is_document = entity.name in BY_SET
