@@ -1,4 +1,4 @@
-"""The command line: sandbox, templates, preflight, run, plan, apply, report.
+"""The command line: sandbox, templates, preflight, run, plan, approve, apply, report.
 
 Exit codes: 0 in step (or done), 1 differences past the threshold, 2 failed.
 """
@@ -15,15 +15,16 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 from rich.table import Table
 
-from p2c_lib.config import Profile, home, load_profile
+from p2c_lib.config import home, load_profile
 from p2c_lib.diff import ROW_OUTCOMES
 from p2c_lib.errors import P2CError, ParameterError
 from p2c_lib.history_cli import history_app, migration_check
-from p2c_lib.model import Route
 from p2c_lib.sandbox_cli import AsJson, err_console, out_console, sandbox_app
+from p2c_lib.write_cli import ProfileOption, RunFolder, bar, print_frame, print_rows
+from p2c_lib.write_cli import register as register_writing
 
 DEMO_ORDERS = 400
 
@@ -35,9 +36,7 @@ app.command("migration-check")(migration_check)
 app.add_typer(templates_app, name="templates")
 
 
-ProfileOption = Annotated[str, typer.Option("--profile", "-p", help="A profile of p2c.toml.")]
 CompanyOption = Annotated[str, typer.Option(help="F&O legal entity; default: the profile's.")]
-RunFolder = Annotated[Path, typer.Argument(help="The folder that `p2c run` printed.", metavar="DIR")]
 TaskNames = Annotated[list[str] | None, typer.Argument(help="See `p2c templates list`.", metavar="[TASK]...")]
 Notebooks = Annotated[bool, typer.Option("--notebooks/--no-notebooks", help="In notebooks that are kept, or without.")]
 RouteOption = Annotated[str, typer.Option(help="direct, or cds: by way of the store between the systems.")]
@@ -104,51 +103,7 @@ def run(
     raise typer.Exit(facts["exit_code"])
 
 
-@app.command()
-def plan(folder: RunFolder, profile: ProfileOption = "") -> None:
-    """Say what a write would send for a run, and save it; nothing is sent."""
-    from p2c_lib import legs, write
-    from p2c_lib.run import open_clients
-
-    chosen, way = _profile_of(folder, profile), _route_of(folder)
-    with open_clients(chosen, way) as clients, err_console.status("planning"):
-        made = write.plan(folder, templates=legs.templates_for(chosen, way), clients=clients)
-    _print_frame(write.plan_table(made))
-    out_console.print(f"plan {made.hash[:12]}: {folder / 'plan' / 'plan.parquet'}; nothing was sent", highlight=False)
-
-
-@app.command()
-def apply(
-    folder: RunFolder,
-    yes: Annotated[bool, typer.Option("--yes", help="Approve the saved plan as it stands and send it.")] = False,
-    by: Annotated[str, typer.Option(help="Who approves; default: the user of this machine.")] = "",
-    profile: ProfileOption = "",
-) -> None:
-    """Send a run's saved plan. Without --yes it is shown and nothing is sent."""
-    from p2c_lib import apply as applying
-    from p2c_lib import write
-    from p2c_lib.run import open_clients
-
-    saved = write.read_plan(folder)
-    _print_frame(write.plan_table(saved))
-    if not yes:
-        out_console.print("nothing was sent: give --yes to approve this plan and send it")
-        raise typer.Exit(0)
-    chosen = _profile_of(folder, profile)
-    with open_clients(chosen, _route_of(folder)) as clients, _bar("sending") as progress:
-        write.check_addresses(saved.head, clients, chosen.name)
-        write.approve(folder, by or _user())
-        bar = progress.add_task("sending", total=None)
-        done = applying.apply(
-            folder, chosen, clients, progress=lambda sent, total: progress.update(bar, completed=sent, total=total)
-        )
-    counts = applying.counts(done)
-    out_console.print(", ".join(f"{name}: {count}" for name, count in counts.items()), highlight=False)
-    if counts["remaining"]:
-        err_console.print(
-            f"{counts['remaining']} are not settled; go on with: p2c apply {folder} --yes", highlight=False
-        )
-    raise typer.Exit(int(any(counts[name] for name in ("conflicts", "failed", "remaining"))))
+register_writing(app)
 
 
 @app.command()
@@ -174,7 +129,7 @@ def preflight(profile: ProfileOption = "", company: CompanyOption = "", as_json:
     if as_json:
         sys.stdout.write(json.dumps(frame.to_dicts(), indent=2) + "\n")
     else:
-        _print_frame(frame)
+        print_frame(frame)
         out_console.print(preflights.verdict(checks), highlight=False)
     raise typer.Exit(1 if any(check.status == "failed" for check in checks) else 0)
 
@@ -218,7 +173,7 @@ def templates_list(
     if as_json:
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
     else:
-        _print_rows(rows, whole=("task",))
+        print_rows(rows, whole=("task",))
 
 
 @templates_app.command("show")
@@ -230,7 +185,7 @@ def templates_show(name: str, profile: ProfileOption = "") -> None:
     if name not in templates:
         raise ParameterError(f"no template '{name}'; known: {', '.join(templates)}")
     out_console.print(templates[name].title, style="bold")
-    _print_rows(describe(templates[name]), whole=("task", "destination"))
+    print_rows(describe(templates[name]), whole=("task", "destination"))
 
 
 @templates_app.command("check")
@@ -266,42 +221,8 @@ def _overlays(profile: str) -> tuple[Path, ...]:
     return load_profile(profile).overlays if profile else ()
 
 
-def _profile_of(folder: Path, profile: str) -> Profile:
-    """The profile a run was made with, unless another is named."""
-    from p2c_lib.folder import read_run
-    from p2c_lib.notebook import profile_for
-
-    facts = read_run(folder)
-    return profile_for(profile or facts["profile"], facts["company"])
-
-
-def _route_of(folder: Path) -> Route:
-    """The way a run went."""
-    from p2c_lib.folder import read_run
-    from p2c_lib.legs import check_route
-
-    return check_route(read_run(folder).get("route", "direct"))
-
-
-def _user() -> str:
-    import getpass
-
-    return getpass.getuser()
-
-
-def _bar(label: str) -> Progress:
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    return Progress(*columns, console=err_console, transient=True)
-
-
 def _tasks_bar() -> Progress:
-    return _bar("running")
+    return bar("running")
 
 
 def _print_outcomes(facts: dict[str, Any]) -> None:
@@ -320,20 +241,3 @@ def _print_outcomes(facts: dict[str, Any]) -> None:
         )
     if table.row_count:
         out_console.print(table)
-
-
-def _print_frame(frame: Any) -> None:
-    _print_rows(frame.to_dicts())
-
-
-def _print_rows(rows: list[dict[str, Any]], whole: tuple[str, ...] = ()) -> None:
-    """A table of plain rows; the columns in ``whole`` are never folded, so that their words can be copied."""
-    if not rows:
-        out_console.print("nothing")
-        return
-    table = Table()
-    for name in rows[0]:
-        table.add_column(name.replace("_", " "), overflow="fold", no_wrap=name in whole)
-    for row in rows:
-        table.add_row(*(escape("" if value is None else str(value)) for value in row.values()))
-    out_console.print(table)

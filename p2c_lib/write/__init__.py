@@ -4,7 +4,18 @@ A plan is saved below the run as ``plan/plan.parquet`` and ``plan/plan.json``, c
 until someone approves it. `p2c_lib.apply` sends it.
 """
 
+from p2c_lib.write.approvals import Wanted, read_list
 from p2c_lib.write.planning import plan
 from p2c_lib.write.saved import PLAN_COLUMNS, Plan, approve, check_addresses, plan_table, read_plan
 
-__all__ = ["PLAN_COLUMNS", "Plan", "approve", "check_addresses", "plan", "plan_table", "read_plan"]
+__all__ = [
+    "PLAN_COLUMNS",
+    "Plan",
+    "Wanted",
+    "approve",
+    "check_addresses",
+    "plan",
+    "plan_table",
+    "read_list",
+    "read_plan",
+]

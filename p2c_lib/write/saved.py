@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,8 @@ from p2c_lib.cells import as_text
 from p2c_lib.connect import Client
 from p2c_lib.errors import PlanError
 from p2c_lib.explain import money_text
-from p2c_lib.journal import Journal
 from p2c_lib.pull import MONEY
+from p2c_lib.write.approvals import FILE, Wanted, approved_orders, check_seal, given, is_being_sent
 
 _TYPES: dict[str, pl.DataType] = {
     "order": pl.UInt32(),
@@ -70,8 +69,10 @@ class Plan:
         head: Run, profile and addresses that it belongs to (`HEAD`).
         hash: SHA-256 (hex) over head and rows.
         created: UTC, ISO.
-        approved: ``by``, ``when`` (UTC, ISO) and ``hash``, or None.
+        approved: ``by``, ``when`` (UTC, ISO), ``hash``, how many ``actions`` ``of`` how many, and the ``steps`` in
+            which it was given; or None.
         left_out: Columns ``task``, ``outcome``, ``reason``, ``rows``: what differs and has no action.
+        orders: The actions that were approved (UInt32), None where all were, or none.
     """
 
     folder: Path
@@ -79,8 +80,16 @@ class Plan:
     head: Mapping[str, Any]
     hash: str
     created: str
-    approved: Mapping[str, str] | None
+    approved: Mapping[str, Any] | None
     left_out: pl.DataFrame
+    orders: pl.Series | None = None
+
+    def sendable(self) -> pl.DataFrame:
+        """The rows of the actions that were approved and are not held; none where nothing was approved."""
+        if self.approved is None:
+            return self.rows.clear()
+        rows = self.rows.filter(pl.col("held").is_null())
+        return rows if self.orders is None else rows.filter(pl.col("order").is_in(self.orders.implode()))
 
     def actions(self) -> pl.DataFrame:
         """One row an action: ``order``, ``task``, ``action``, ``key``, ``fields`` and ``held_fields`` (counts),
@@ -160,7 +169,7 @@ def save(made: Plan) -> Plan:
     earlier = read_plan(folder.parent) if (folder / "plan.json").exists() else None
     if earlier and earlier.hash == digest:
         return earlier
-    if earlier and Journal.read(folder / "journal.jsonl", earlier.hash):
+    if earlier and is_being_sent(earlier):
         raise PlanError(
             f"{folder}: this plan has been sent, wholly or in part, and cannot be replaced by another; "
             "apply it to its end, or compare again in a new run"
@@ -215,6 +224,9 @@ def read_plan(run_dir: Path) -> Plan:
         left_out = pl.DataFrame(document["left_out"], schema=LEFT_OUT)
         made = Plan(folder, rows, head, document["hash"], document["created"], document["approved"], left_out)
         is_same = rows.schema == PLAN_COLUMNS and _hash(head, rows) == made.hash
+        if made.approved and made.approved["hash"] == made.hash:
+            check_seal(folder, made.approved)
+            made = replace(made, orders=approved_orders(folder, made.approved))
     except FileNotFoundError:
         raise PlanError(f"{run_dir} holds no plan; make one first: p2c plan {run_dir}") from None
     except (ValueError, KeyError, TypeError, AttributeError, pl.exceptions.PolarsError) as error:
@@ -225,26 +237,33 @@ def read_plan(run_dir: Path) -> Plan:
     return made
 
 
-def approve(run_dir: Path, by: str) -> Plan:
-    """Approve a saved plan as it stands; what is applied later must have the very same content.
+def approve(run_dir: Path, by: str, wanted: Wanted | None = None) -> Plan:
+    """Approve a saved plan as it stands, or actions of it; what is applied later must have the very same content.
 
     Args:
         run_dir: The run's folder.
         by: Who approves.
+        wanted: Which actions, beside those approved before; all by default.
 
     Returns:
-        The plan, approved.
+        The plan, approved; `Plan.orders` says what of it.
 
     Raises:
-        PlanError: There is no plan, it was changed since it was made, or ``by`` is blank.
+        PlanError: There is no plan, it was changed since it was made, nothing is meant, or ``by`` is blank.
     """
     if not by.strip():
         raise PlanError("who approves the plan? give a name")
-    made = read_plan(run_dir)
-    if made.approved and made.approved["hash"] == made.hash and Journal.read(made.folder / "journal.jsonl", made.hash):
+    made, wanted = read_plan(run_dir), wanted or Wanted()
+    is_whole = made.approved is not None and made.approved["hash"] == made.hash and made.orders is None
+    if is_whole and is_being_sent(made):
         return made  # it is being sent: who approved that stays on record
-    stamp = {"by": by.strip(), "when": datetime.now(UTC).isoformat(timespec="seconds"), "hash": made.hash}
-    approved = replace(made, approved=stamp)
+    stamp, orders = given(made, by.strip(), wanted)
+    if orders is not None:
+        draft = made.folder / f"{FILE}.tmp"
+        orders.to_frame("order").write_parquet(draft)
+        # Between the two files the list does not fit the approval, and nothing can be applied.
+        draft.replace(made.folder / FILE)
+    approved = replace(made, approved=stamp, orders=orders)
     _write_json(approved)
     return approved
 

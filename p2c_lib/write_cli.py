@@ -1,0 +1,179 @@
+"""The command line of writing: plan, approve, apply, resume."""
+
+from __future__ import annotations
+
+import getpass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Annotated, Any
+
+import polars as pl
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from p2c_lib.config import Profile
+from p2c_lib.errors import ParameterError
+from p2c_lib.model import Route
+from p2c_lib.sandbox_cli import err_console, out_console
+
+__all__ = ["ProfileOption", "RunFolder", "bar", "print_frame", "print_rows", "register"]
+
+ProfileOption = Annotated[str, typer.Option("--profile", "-p", help="A profile of p2c.toml.")]
+RunFolder = Annotated[Path, typer.Argument(help="The folder that `p2c run` printed.", metavar="DIR")]
+By = Annotated[str, typer.Option(help="Who approves; default: the user of this machine.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of writing to an app.
+
+    Args:
+        app: The app.
+    """
+    for command in (plan, approve, apply, resume):
+        app.command()(command)
+
+
+def plan(folder: RunFolder, profile: ProfileOption = "") -> None:
+    """Say what a write would send for a run, and save it; nothing is sent."""
+    from p2c_lib import legs, write
+    from p2c_lib.run import open_clients
+
+    chosen, way = profile_of(folder, profile), route_of(folder)
+    with open_clients(chosen, way) as clients, err_console.status("planning"):
+        made = write.plan(folder, templates=legs.templates_for(chosen, way), clients=clients)
+    print_frame(write.plan_table(made))
+    out_console.print(f"plan {made.hash[:12]}: {folder / 'plan' / 'plan.parquet'}; nothing was sent", highlight=False)
+
+
+def approve(
+    folder: RunFolder,
+    by: By = "",
+    task: Annotated[list[str] | None, typer.Option(help="Only of this task; may be repeated.")] = None,
+    reason: Annotated[list[str] | None, typer.Option(help="Only rows that differ for this reason (its code).")] = None,
+    key: Annotated[list[str] | None, typer.Option(help="Only the row with this key; may be repeated.")] = None,
+    field: Annotated[
+        list[str] | None, typer.Option(help="Only actions that send no other fields than this; may be repeated.")
+    ] = None,
+    max_amount: Annotated[str, typer.Option(metavar="AMOUNT", help="Only actions worth no more, in their money.")] = "",
+    rows: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE.csv", help="Only rows listed: columns task and key.")
+    ] = None,
+) -> None:
+    """Approve a saved plan: all of it, or what the options name. The rest stays and can be approved later."""
+    from p2c_lib import write
+
+    wanted = write.Wanted(
+        task or (), reason or (), key or (), field or (), _amount(max_amount), write.read_list(rows) if rows else None
+    )
+    made = write.approve(folder, by or getpass.getuser(), wanted)
+    print_frame(write.plan_table(made))
+    stamp = made.approved or {}
+    out_console.print(
+        f"approved by {stamp['by']}: {stamp['actions']:,} of {stamp['of']:,} actions; send them: p2c apply {folder}",
+        highlight=False,
+    )
+
+
+def _amount(text: str) -> Decimal | None:
+    if not text:
+        return None
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        raise ParameterError(f"--max-amount '{text}' is no amount; write 1000 or 1000.50") from None
+    if not amount.is_finite() or amount < 0:
+        raise ParameterError(f"--max-amount '{text}' must be 0 or more")
+    return amount
+
+
+def apply(
+    folder: RunFolder,
+    yes: Annotated[bool, typer.Option("--yes", help="Approve the saved plan as it stands and send it.")] = False,
+    by: By = "",
+    profile: ProfileOption = "",
+) -> None:
+    """Send what was approved of a run's saved plan; where nothing was, and without --yes, it is only shown."""
+    from p2c_lib import write
+
+    saved = write.read_plan(folder)
+    print_frame(write.plan_table(saved))
+    if not yes and saved.approved is None:
+        out_console.print("nothing was sent: give --yes to approve this plan and send it")
+        raise typer.Exit(0)
+    raise typer.Exit(_send(folder, profile, saved, by=(by or getpass.getuser()) if yes else ""))
+
+
+def resume(folder: RunFolder, profile: ProfileOption = "") -> None:
+    """Go on sending an approved plan from where its journal ends; the same as apply."""
+    apply(folder, profile=profile)
+
+
+def _send(folder: Path, profile: str, saved: Any, *, by: str) -> int:
+    """Send what is approved; gives the exit code."""
+    from p2c_lib import apply as applying
+    from p2c_lib import write
+    from p2c_lib.run import open_clients
+
+    chosen = profile_of(folder, profile)
+    with open_clients(chosen, route_of(folder)) as clients, bar("sending") as progress:
+        write.check_addresses(saved.head, clients, chosen.name)
+        if by:
+            write.approve(folder, by)
+        shown = progress.add_task("sending", total=None)
+        done = applying.apply(
+            folder, chosen, clients, progress=lambda sent, total: progress.update(shown, completed=sent, total=total)
+        )
+    counts = applying.counts(done)
+    out_console.print(", ".join(f"{name}: {count}" for name, count in counts.items()), highlight=False)
+    if counts["remaining"]:
+        err_console.print(f"{counts['remaining']} are not settled; go on with: p2c resume {folder}", highlight=False)
+    return int(any(counts[name] for name in ("conflicts", "failed", "remaining")))
+
+
+def profile_of(folder: Path, profile: str) -> Profile:
+    """The profile a run was made with, unless another is named."""
+    from p2c_lib.folder import read_run
+    from p2c_lib.notebook import profile_for
+
+    facts = read_run(folder)
+    return profile_for(profile or facts["profile"], facts["company"])
+
+
+def route_of(folder: Path) -> Route:
+    """The way a run went."""
+    from p2c_lib.folder import read_run
+    from p2c_lib.legs import check_route
+
+    return check_route(read_run(folder).get("route", "direct"))
+
+
+def bar(label: str) -> Progress:
+    """A progress bar on stderr that goes away when it is done."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    return Progress(*columns, console=err_console, transient=True)
+
+
+def print_frame(frame: pl.DataFrame) -> None:
+    """Print a small frame as a table."""
+    print_rows(frame.to_dicts())
+
+
+def print_rows(rows: list[dict[str, Any]], whole: tuple[str, ...] = ()) -> None:
+    """Print plain rows as a table; the columns in ``whole`` are never folded, so that their words can be copied."""
+    if not rows:
+        out_console.print("nothing")
+        return
+    table = Table()
+    for name in rows[0]:
+        table.add_column(name.replace("_", " "), overflow="fold", no_wrap=name in whole)
+    for row in rows:
+        table.add_row(*(escape("" if value is None else str(value)) for value in row.values()))
+    out_console.print(table)
