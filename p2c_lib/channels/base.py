@@ -63,12 +63,14 @@ class Chunk:
         actions: Columns of `ACTIONS`.
         cells: Columns of `CELLS`, for these actions alone.
         number: Counts the chunks of a journal: its ``batch``.
+        plan: Hash of the plan; with ``number`` it names the chunk, so that the service can be asked for it again.
     """
 
     entity: Entity
     actions: pl.DataFrame
     cells: pl.DataFrame
     number: int
+    plan: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,10 @@ class Channel:
         atomic: Whether a call is done as a whole or not at all.
         lanes: How many calls may be under way at once; None: as many as the service and the user allow.
         send: Sends a chunk, blocking, in a thread of its own; gives `ANSWERS`, one for each action of the chunk.
+        repeatable: Whether the same chunk (same actions, ``attempt``, ``number`` and ``plan``) may be given to ``send``
+            again when it is not known whether it was sent: the service is then asked under the chunk's own name, and
+            only what it has never seen is sent. After a kill such a chunk goes to ``send`` again, put together as the
+            journal's intents say; its rows are not looked up one by one, as they may still be on their way.
 
     ``send`` raises `SignInError`, `PermissionDenied`, `Throttled` or `ConnectError` without status when the whole run
     must stop; then nothing of the chunk was done, except what it would find when it looks. All else it tells in its
@@ -96,3 +102,4 @@ class Channel:
     atomic: bool
     send: Callable[[Client, Chunk], pl.DataFrame]
     lanes: int | None = None
+    repeatable: bool = False
