@@ -65,11 +65,11 @@ def generate(
 
     Returns:
         The frames, each with the columns that hold something; amounts are ``Decimal(38, 12)``, instants
-        ``Datetime("us", "UTC")``. Without drift the truth holds the contacts that no task sends, nothing else; with something
-        to load it says nothing.
+        ``Datetime("us", "UTC")``. Without drift the truth holds the contacts that no task sends, nothing else; with
+        something to load it says nothing.
 
     Raises:
-        SandboxError: No such size or side, drift in what is not there, a count of something unknown, or a count below zero.
+        SandboxError: No such size or side, drift in what is not there, a count of something unknown or below zero.
     """
     rows = _rows(size, counts)
     if empty:

@@ -120,7 +120,7 @@ def next_number(t: Transaction, entity: str, column: str, form: str, company: st
     table = t.table(entity)
     where = {} if company is None else {"dataAreaId": company}
     count = (t.scalar(sa.select(sa.func.max(table.c.row_id))) or 0) + 1
-    while t.get(entity, {**where, column: form.format(count)}) is not None:
+    while t.has(entity, {**where, column: form.format(count)}):
         count += 1
     return form.format(count)
 
@@ -155,7 +155,7 @@ def infolog(t: Transaction, entity: Entity, row: Mapping[str, Any], changed: set
     if (
         "dataAreaId" in entity.key
         and "dataAreaId" in changed
-        and not t.get("LegalEntities", {"LegalEntityId": row["dataAreaId"]})
+        and not t.has("LegalEntities", {"LegalEntityId": row["dataAreaId"]})
     ):
         entries.append(f"Error: Legal entity '{row['dataAreaId']}' does not exist")
     if entity.name == "CustomersV2":
@@ -167,9 +167,7 @@ def infolog(t: Transaction, entity: Entity, row: Mapping[str, Any], changed: set
                 f"Warning: The value '{party}' in field 'Party ID' is not found in the related table 'Parties'.",
                 f"Warning: validateField failed on field '{entity.schema_name}.AssociatedPartyNumber'",
             ]
-    missing = [
-        name for name, column in entity.columns.items() if (column.required or name in entity.key) and not row[name]
-    ]
+    missing = [name for name in entity.needed if not row[name]]
     entries += [f"Error: Field '{entity.columns[name].label}' must be filled in" for name in missing]
     return entries
 
@@ -190,19 +188,19 @@ def _exists(t: Transaction, relation: Relation, row: Mapping[str, Any]) -> bool:
     key = {relation.target_column: row[relation.column]}
     if "dataAreaId" in t.store.schema.entities[relation.target].key:
         key["dataAreaId"] = row["dataAreaId"]
-    return t.get(relation.target, key) is not None
+    return t.has(relation.target, key)
 
 
 def has_party(t: Transaction, number: str) -> bool:
     """Tell whether there is a party of that number; customers put in behind the API's back count too."""
     sets = ("CDSParties", "CustomersV2", "LegalEntities")
-    return any(t.get(entity, {"PartyNumber": number}) is not None for entity in sets)
+    return any(t.has(entity, {"PartyNumber": number}) for entity in sets)
 
 
 def add_party(t: Transaction, entity: Entity, row: Mapping[str, Any]) -> None:
     """Make the party of a new customer or contact person, unless there is one; it outlives them."""
     columns = PARTY_COLUMNS.get(entity.name)
-    if columns and t.get("CDSParties", {"PartyNumber": row[columns["PartyNumber"]]}) is None:
+    if columns and not t.has("CDSParties", {"PartyNumber": row[columns["PartyNumber"]]}):
         t.insert("CDSParties", {name: row[column] for name, column in columns.items()})
 
 
@@ -225,7 +223,7 @@ def delete_infolog(t: Transaction, entity: Entity, row: Mapping[str, Any]) -> li
             key = {relation.column: row[relation.target_column]}
             if "dataAreaId" in entity.key:
                 key["dataAreaId"] = row["dataAreaId"]
-            if t.get(name, key) is not None:
+            if t.has(name, key):
                 label = t.store.schema.entities[name].label
                 entries.append(f"Error: The record cannot be deleted because dependent {label} exist")
     return entries

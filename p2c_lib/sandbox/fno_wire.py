@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote
 import orjson
 
 from p2c_lib.sandbox.query import parse_key
-from p2c_lib.sandbox.schema import Column, Entity
+from p2c_lib.sandbox.schema import DECIMAL_KINDS, Column, Entity
 
 NAMESPACE = "Microsoft.Dynamics.DataEntities"
 FIRST_RECID = 5637144576  # where RecIds of a table begin
@@ -202,7 +202,7 @@ def wire_rows(
     Returns:
         A dict for each row; etag first unless the level is none.
     """
-    special = [c for c in columns if c.is_decimal or c.name == "dataAreaId" or c.format == "DateOnly"]
+    special = [c for c in columns if c.kind in DECIMAL_KINDS or c.name == "dataAreaId" or c.format == "DateOnly"]
     names = [column.name for column in columns]
     shaped = []
     for row in rows:

@@ -80,7 +80,7 @@ def add_row(t: Transaction, config: Mapping[str, Any], entity: Entity, given: Ma
     entries = infolog(t, entity, row, set(row))
     if is_document:
         entries += document_infolog(t, entity, row, None)
-    if not entries and t.get(entity.name, {name: row[name] for name in entity.key}) is not None:
+    if not entries and t.has(entity.name, {name: row[name] for name in entity.key}):
         entries = ["Error: The record already exists"]
     if entries:
         raise write_failure(entity, "Write", entries, status)
@@ -198,10 +198,9 @@ def _match(row: Mapping[str, Any], call: Call) -> None:
 
 def _cut(entity: Entity, row: dict[str, Any]) -> None:
     # X++ strings have a fixed size: what is longer is cut without a word.
-    for name, value in row.items():
-        column = entity.columns[name]
-        if column.kind == "string" and column.length and not name.endswith(UNCUT):
-            row[name] = value[: column.length]
+    for name, length in entity.texts.items():
+        if len(row.get(name, "")) > length and not name.endswith(UNCUT):
+            row[name] = row[name][:length]
 
 
 def _values(schema: Schema, entity: Entity, body: bytes) -> dict[str, Any]:

@@ -252,7 +252,7 @@ def _make(folder: Path, made: Mapping[str, Any], wrong: Sequence[str]) -> None:
     from p2c_lib.sandbox.schema import load_schema
     from p2c_lib.sandbox.store import Store
 
-    how = {name: made.get(name) for name in ("counts", "seed", "empty", "to_load")}
+    how: dict[str, Any] = {name: made.get(name) for name in ("counts", "seed", "empty", "to_load")}
     staged = made.get("staged", False)  # of a store, the differences are on its legs
     world = generate(made["size"], drift=made["drift"] and not staged, **how)
     tables: dict[str, Any] = {}

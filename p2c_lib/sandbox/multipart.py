@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from p2c_lib.errors import SandboxError
 
 __all__ = ["ChangeSet", "MultipartError", "Part", "Reply", "parse_batch", "write_batch"]
+
+
+_PHRASES = {int(status): status.phrase for status in HTTPStatus}
+_EMPTY_LINE = re.compile(rb"\r?\n\r?\n")
 
 
 class MultipartError(SandboxError):
@@ -71,26 +75,42 @@ def _headers(block: bytes) -> dict[str, str]:
 
 def _halves(block: bytes) -> tuple[bytes, bytes]:
     """Cut at the first empty line; CRLF and bare LF are both taken."""
-    pieces = re.split(rb"\r?\n\r?\n", block, maxsplit=1)
+    pieces = _EMPTY_LINE.split(block, maxsplit=1)
     return pieces[0], pieces[1] if len(pieces) > 1 else b""
 
 
+_REST = re.compile(rb"(--)?[ \t]*(?=\r?\n|\Z)")
+_LINE_END = re.compile(rb"\r?\n")
+
+
+def _borders(body: bytes, boundary: bytes) -> Iterator[tuple[int, int, bool]]:
+    """Where boundaries begin and end, and whether they are the last one. One stands on a line of its own; the line end
+    before it is no part of the content. (A pattern for each boundary would be compiled for each change set.)"""
+    mark, at = b"--" + boundary, 0
+    while (found := body.find(mark, at)) >= 0:
+        at = found + len(mark)
+        rest = _REST.match(body, at)
+        if rest is None or (found and body[found - 1] != 10):  # a line end
+            continue
+        begin = max(found - 1, 0)
+        yield begin - (body[begin - 1 : begin] == b"\r"), rest.end(), rest[1] is not None
+
+
 def _pieces(body: bytes, boundary: bytes) -> list[tuple[dict[str, str], bytes]]:
-    # a boundary stands on a line of its own; the line end before it is no part of the content
-    line = re.compile(rb"(?:^|\r?\n)--" + re.escape(boundary) + rb"(--)?[ \t]*(?=\r?\n|$)")
     pieces: list[tuple[dict[str, str], bytes]] = []
     start: int | None = None
-    for match in line.finditer(body):
+    for begin, end, is_last in _borders(body, boundary):
         if start is not None:
-            block = re.sub(rb"^\r?\n", b"", body[start : match.start()], count=1)
+            first = _LINE_END.match(body, start, begin)
+            block = body[first.end() if first else start : begin]
             if block.startswith((b"\r\n", b"\n")):  # a part without headers
                 pieces.append(({}, block.lstrip(b"\r\n")))
             else:
                 head, rest = _halves(block)
                 pieces.append((_headers(head), rest))
-        if match[1]:
+        if is_last:
             return pieces
-        start = match.end()
+        start = end
     raise MultipartError(f"The closing boundary '--{boundary.decode('utf-8', 'replace')}--' is missing.")
 
 
@@ -146,8 +166,7 @@ def _one(reply: Reply) -> bytes:
     lines = ["Content-Type: application/http", "Content-Transfer-Encoding: binary"]
     if reply.content_id is not None:
         lines.append(f"Content-ID: {reply.content_id}")
-    phrase = HTTPStatus(reply.status).phrase if reply.status in set(HTTPStatus) else "Unknown"
-    lines += ["", f"HTTP/1.1 {reply.status} {phrase}"]
+    lines += ["", f"HTTP/1.1 {reply.status} {_PHRASES.get(reply.status, 'Unknown')}"]
     lines += [f"{name}: {value}" for name, value in reply.headers.items()]
     return "\r\n".join([*lines, "", ""]).encode() + reply.body
 

@@ -125,6 +125,16 @@ class Entity:
         return {nav: (column, target) for column in self.columns.values() for target, nav in column.binds}
 
     @cached_property
+    def needed(self) -> tuple[str, ...]:
+        """Columns that must not be blank: those that are required, and the key."""
+        return tuple(name for name, column in self.columns.items() if column.required or name in self.key)
+
+    @cached_property
+    def texts(self) -> Mapping[str, int]:
+        """Longest length of every text column that has one."""
+        return {name: c.length for name, c in self.columns.items() if c.kind == "string" and c.length}
+
+    @cached_property
     def by_logical(self) -> Mapping[str, Column]:
         """Columns by attribute name (differs from the property name for Sales lookups)."""
         return {column.logical: column for column in self.columns.values()}

@@ -9,6 +9,7 @@ lower case, dates ``2024-01-31``, instants ``2024-01-31T10:00:00Z``. On Sales an
 from __future__ import annotations
 
 import secrets
+import sqlite3
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -105,6 +106,7 @@ class Transaction:
     def __init__(self, store: Store, connection: sa.Connection) -> None:
         """Use `connection`, whose transaction somebody else ends."""
         self.store, self.connection = store, connection
+        self._driver: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
         self._version: int | None = None  # the counter, once this transaction has moved it
 
     def table(self, entity: str) -> sa.Table:
@@ -123,9 +125,17 @@ class Transaction:
 
     def get(self, entity: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """Find the one row with these column values (text without case), or None."""
-        table = self.table(entity)
-        found = self.rows(sa.select(table).where(*[table.c[name] == value for name, value in key.items()]).limit(1))
-        return found[0] if found else None
+        found = self.run(self.store.select_by(entity, tuple(key)), tuple(key.values())).fetchone()
+        return None if found is None else dict(zip(self.store.names[entity], found, strict=True))
+
+    def has(self, entity: str, key: Mapping[str, Any]) -> bool:
+        """Tell whether `get` would find a row, without reading it."""
+        statement = self.store.select_by(entity, tuple(key), only="1")
+        return self.run(statement, tuple(key.values())).fetchone() is not None
+
+    def run(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        """Run SQL on the driver's own connection: of many small statements SQLAlchemy takes most of the time."""
+        return self._driver.execute(statement, values)
 
     def next_version(self) -> int:
         """Take the next version of the database (nobody else can: the transaction holds the write lock)."""
@@ -141,13 +151,12 @@ class Transaction:
         Raises:
             DuplicateKey: Its key, or an alternate key, is taken.
         """
-        columns = self.store.schema.entities[entity].columns
-        whole = {name: column.default for name, column in columns.items()} | dict(row)
+        whole = self.store.defaults[entity] | dict(row)
         whole["row_version"] = self.next_version()
+        whole.pop("row_id", None)
         with self.store.duplicates(entity):
-            result = self.connection.execute(self.table(entity).insert(), whole)
-        whole["row_id"] = int(result.inserted_primary_key[0])  # type: ignore[index]
-        return {column.name: whole.get(column.name) for column in self.table(entity).columns}
+            cursor = self.run(self.store.inserts[entity], [whole.get(name) for name in self.store.names[entity][1:]])
+        return {"row_id": cursor.lastrowid, **whole}
 
     def update(self, entity: str, row_id: int, changes: Mapping[str, Any]) -> int:
         """Change columns of one row and give it a new version, which is returned.
@@ -155,11 +164,11 @@ class Transaction:
         Raises:
             DuplicateKey: A changed key is taken by another row.
         """
-        table, version = self.table(entity), self.next_version()
+        version = self.next_version()
+        whole = {**changes, "row_version": version}
+        changed = ", ".join(f'"{name}" = ?' for name in whole)
         with self.store.duplicates(entity):
-            self.connection.execute(
-                table.update().where(table.c.row_id == row_id), dict(changes) | {"row_version": version}
-            )
+            self.run(f'UPDATE "{entity}" SET {changed} WHERE row_id = ?', [*whole.values(), row_id])
         return version
 
     def delete(self, entity: str, row_id: int) -> None:
@@ -184,12 +193,12 @@ class Transaction:
         """Version of the last write to the database."""
         if self._version is not None:
             return self._version
-        return int(self.scalar(sa.select(self.store.counter.c.version)))
+        return int(self.run("SELECT version FROM row_counter").fetchone()[0])
 
     def flush(self) -> None:
         """Write the version counter back; the store does it just before it commits."""
         if self._version is not None:
-            self.connection.execute(self.store.counter.update().values(version=self._version))
+            self.run("UPDATE row_counter SET version = ?", (self._version,))
 
 
 class Store:
@@ -222,6 +231,14 @@ class Store:
             sa.Column("deleted_on", sa.Text),
         )
         self.tables = {name: self._table(entity, meta) for name, entity in schema.entities.items()}
+        self.names = {name: [column.name for column in table.columns] for name, table in self.tables.items()}
+        self.defaults = {
+            name: dict.fromkeys(self.names[name][1:])
+            | {column.name: column.default for column in entity.columns.values()}
+            for name, entity in schema.entities.items()
+        }
+        self.inserts = {name: _insert(name, columns[1:]) for name, columns in self.names.items()}  # row_id is given
+        self._selects: dict[tuple[str, tuple[str, ...], str], str] = {}
         meta.create_all(self.engine)
         with self.transaction() as t:
             if t.scalar(sa.select(sa.func.count()).select_from(self.counter)) == 0:
@@ -242,13 +259,24 @@ class Store:
         indexes += [sa.Index(f"{entity.name}_by_{name}", name) for name in entity.indexes]
         return sa.Table(entity.name, meta, *columns, *indexes, sqlite_autoincrement=True)
 
+    def select_by(self, entity: str, names: tuple[str, ...], only: str = "*") -> str:
+        """SQL that finds the first row with these columns; a null finds a null."""
+        place = entity, names, only
+        if place not in self._selects:
+            unknown = set(names) - set(self.names[entity])
+            if unknown:
+                raise SandboxError(f"{entity}: no columns {', '.join(sorted(unknown))}")
+            where = " AND ".join(f'"{name}" IS ?' for name in names)
+            self._selects[place] = f'SELECT {only} FROM "{entity}" WHERE {where} LIMIT 1'
+        return self._selects[place]
+
     @contextmanager
     def duplicates(self, entity: str) -> Iterator[None]:
         """Turn a breach of a unique index into DuplicateKey."""
         try:
             yield
-        except sa.exc.IntegrityError as error:
-            message = str(error.orig)
+        except (sa.exc.IntegrityError, sqlite3.IntegrityError) as error:
+            message = str(error.orig if isinstance(error, sa.exc.IntegrityError) else error)
             if not message.startswith("UNIQUE constraint failed: "):
                 raise
             names = [part.rsplit(".", 1)[1] for part in message.split(": ", 1)[1].split(", ")]
@@ -258,15 +286,15 @@ class Store:
     def transaction(self) -> Iterator[Transaction]:
         """Write: BEGIN IMMEDIATE, commit at the end, nothing kept when the block raises."""
         with self.engine.connect() as connection:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
             transaction = Transaction(self, connection)
+            transaction.run("BEGIN IMMEDIATE")
             try:
                 yield transaction
                 transaction.flush()
             except BaseException:
-                connection.exec_driver_sql("ROLLBACK")
+                transaction.run("ROLLBACK")
                 raise
-            connection.exec_driver_sql("COMMIT")
+            transaction.run("COMMIT")
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
@@ -353,6 +381,11 @@ class Store:
     def close(self) -> None:
         """Give back the file."""
         self.engine.dispose()
+
+
+def _insert(table: str, names: Sequence[str]) -> str:
+    quoted = ", ".join(f'"{name}"' for name in names)
+    return f'INSERT INTO "{table}" ({quoted}) VALUES ({", ".join("?" * len(names))})'
 
 
 def _plain(value: Any) -> Any:
