@@ -32,8 +32,10 @@ def pull(
     columns: Sequence[str],
     *,
     filter: str | None = None,
+    parts: Sequence[str] = (),
     progress: Progress | None = None,
     readings: Readings | None = None,
+    few: bool = False,
 ) -> pl.DataFrame:
     """Read rows of an entity set.
 
@@ -45,8 +47,10 @@ def pull(
             ``transactioncurrencyid.isocurrencycode``, or by the target that is set:
             ``parentcustomerid.Account(accountnumber).Contact(msdynce_contactnumber)``.
         filter: OData filter in the service's own words; the store has none.
+        parts: Filters beside it, each row wanted in exactly one of them: these parts are read, several at once.
         progress: Called with the rows read so far, from any thread, never two at a time.
         readings: What the run has read already; sets that it shares come from there unless a filter narrows them.
+        few: The filter lets few rows through: they are not counted first, to be read in parts.
 
     Returns:
         A row a row of the set. Columns: the entity's key and ``@odata.etag``, then those asked for, each under the
@@ -58,17 +62,19 @@ def pull(
         ConnectError: Or a child of it.
     """
     if isinstance(client, StoreClient):
-        if filter is not None:
-            raise SchemaError(f"cds {entity}: the store takes no OData filter, {filter}")
+        if filter is not None or parts:
+            raise SchemaError(f"cds {entity}: the store takes no OData filter, {filter or parts[0]}")
         return client.pull(entity, columns, progress=progress)
     known = client.entity(entity)
     paths = [lookup_path(client, known, name) for name in dict.fromkeys(columns) if "." in name and name != ETAG]
     plain = [name for name in columns if "." not in name]
     wanted = list(dict.fromkeys([*known.key, *plain, *(lookup.column for path in paths for lookup in path.lookups)]))
     schema = {**{name: _dtype(known, name) for name in wanted}, ETAG: pl.String()}
-    frame = _taken(client, known, schema, progress, readings) if readings and not filter else None
+    frame = _taken(client, known, schema, progress, readings) if readings and not filter and not parts else None
     if frame is None:
-        frame = _read(client, known, schema, _and(client.company_filter(known), filter), progress)
+        where = _and(client.company_filter(known), filter)
+        split = parts or ((None,) if few else ())
+        frame = _read(client, known, schema, where, progress, split)
     fresh = _read_together(client, paths, readings) if frame.height else set()
     for path in paths:
         frame = _resolve(client, frame, path, fresh)
@@ -192,10 +198,15 @@ class _Tally:
 
 
 def _read(
-    client: Client, known: Entity, schema: dict[str, pl.DataType], filter: str | None, progress: Progress | None
+    client: Client,
+    known: Entity,
+    schema: dict[str, pl.DataType],
+    filter: str | None,
+    progress: Progress | None,
+    given: Sequence[str | None] = (),
 ) -> pl.DataFrame:
     tally = _Tally(progress)
-    parts = _parts(client, known, filter)
+    parts = list(given) or _parts(client, known, filter)
     is_over = Event()
 
     def chain(part: str | None) -> pl.DataFrame:

@@ -50,6 +50,21 @@ class Sides:
     freight_tax: pl.DataFrame | None = None
 
 
+@dataclass(frozen=True)
+class Within:
+    """A part of a task's rows.
+
+    Attributes:
+        source: Filters in the words of the source's service, each wanted row in exactly one of them; none: all rows.
+        found: The same for the destination.
+        parents: What the destination holds of parents, as in `Sides`; None: it is read.
+    """
+
+    source: Sequence[str] = ()
+    found: Sequence[str] = ()
+    parents: dict[str, pl.Series] | None = None
+
+
 @contextmanager
 def open_clients(profile: Profile, route: Route = "direct") -> Iterator[dict[str, Client]]:
     """Connect to both systems, and on the route through CDS to the store between them; closed on the way out."""
@@ -72,6 +87,7 @@ def read_sides(
     *,
     also: Sequence[str] = (),
     readings: Path | None = None,
+    within: Within | None = None,
 ) -> Sides:
     """Pull both sides of a task, at the same time, after its template was held against the live metadata.
 
@@ -82,6 +98,7 @@ def read_sides(
         also: Source columns to read beside those the task names.
         readings: Folder of what the run shares; in a kernel that a run started, that of this run. Sets that the run
             does not share, and all sets where nobody runs, are read anew.
+        within: Only this part of the rows.
 
     Raises:
         ConfigError: F&O has no such company.
@@ -93,7 +110,7 @@ def read_sides(
     source_client, destination_client = clients[task.source.system], clients[task.destination.system]
     check_template(task, clients)
     note = progress or (lambda label, rows: None)
-    shared = Readings.of(readings, clients)
+    shared, part = Readings.of(readings, clients), within or Within()
 
     known = source_client.metadata().entities[task.source.entity].columns
     clock_column = [name for name in CLOCKS if name in known]
@@ -101,7 +118,14 @@ def read_sides(
 
     def pull_source() -> pl.DataFrame:
         label, entity = f"{task.source.system} {task.source.entity}", task.source.entity
-        return pull(source_client, entity, columns, progress=lambda rows: note(label, rows), readings=shared)
+        return pull(
+            source_client,
+            entity,
+            columns,
+            parts=part.source,
+            progress=lambda rows: note(label, rows),
+            readings=shared,
+        )
 
     def pull_found() -> tuple[pl.DataFrame, pl.DataFrame | None]:
         label = f"{task.destination.system} {task.destination.entity}"
@@ -118,6 +142,7 @@ def read_sides(
             entity,
             wanted,
             filter=filter,
+            parts=part.found,
             progress=lambda rows: note(label, rows),
             readings=shared,
         )
@@ -125,6 +150,8 @@ def read_sides(
         return kept, freight_tax_lines(rows, task.tie_out)
 
     def pull_parents() -> dict[str, pl.Series]:
+        if part.parents is not None:
+            return part.parents
         asked = dict.fromkeys((p.entity, p.column) for field in task.fields for p in field.parent)
         present = {place: pull(destination_client, place[0], [place[1]], readings=shared)[place[1]] for place in asked}
         return {
