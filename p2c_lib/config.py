@@ -103,12 +103,21 @@ class Auth(_Frozen):
 
 
 class Limits(_Frozen):
-    """How hard to push: rows a page, requests at once, seconds a request, seconds in all with its repeats."""
+    """How hard to push: rows a page, requests at once, seconds a request, seconds in all with its repeats.
+
+    ``rows_per_second`` is the most rows that are written in a second, None for as many as the service takes.
+    ``window_calls`` and ``window_execution_s`` are what this user may spend in ``window_s``: None takes what is
+    documented (Sales: 6,000 calls and 1,200 s of execution in 300 s; F&O: no fixed counts).
+    """
 
     page_rows: int = Field(5000, ge=1, le=10_000)
     parallel: int = Field(8, ge=1, le=52)
     timeout_s: float = Field(60, gt=0, le=3600)
     budget_s: float = Field(600, ge=0)
+    rows_per_second: float | None = Field(None, gt=0)
+    window_calls: int | None = Field(None, ge=1)
+    window_execution_s: float | None = Field(None, gt=0)
+    window_s: float = Field(300, gt=0)
 
 
 class StorePlace(_Frozen):

@@ -10,8 +10,9 @@ from typing import Any, Literal
 import httpx
 
 from p2c_lib.errors import ConnectError
+from p2c_lib.pace import Allowance, Limit
 
-__all__ = ["FNO", "SALES", "Dialect", "Problem", "dialect"]
+__all__ = ["FNO", "SALES", "Dialect", "Problem", "dialect", "limit_of"]
 
 System = Literal["sales", "fno"]
 
@@ -29,7 +30,8 @@ class Dialect:
     """Constants and functions of one service.
 
     ``follow`` turns a next link into the address to call, or refuses it: a token goes to its own host only.
-    ``explain`` reads an error body, None when it is not the service's own.
+    ``explain`` reads an error body, None when it is not the service's own. ``allowance`` is what a user may spend as
+    far as it is documented.
     """
 
     system: System
@@ -42,6 +44,7 @@ class Dialect:
     explain: Callable[[bytes], Problem | None]
     retried_codes: frozenset[str] = frozenset()
     params: Mapping[str, str] = field(default_factory=dict)
+    allowance: Allowance = field(default_factory=Allowance)
 
 
 def _error(body: bytes) -> dict[str, Any] | None:
@@ -112,6 +115,7 @@ SALES = Dialect(
     # SQL deadlock and timeout: the transaction was rolled back, a read may be sent again.
     retried_codes=frozenset({"0x80044150", "0x80044151"}),
     params={},
+    allowance=Allowance(calls=6000, execution_s=1200),
 )
 
 FNO = Dialect(
@@ -125,6 +129,23 @@ FNO = Dialect(
     explain=_explain_fno,
     params={"cross-company": "true"},
 )
+
+
+def limit_of(said: Problem) -> Limit:
+    """Tell which count was full, by the words of a 429.
+
+    Args:
+        said: What the service said.
+
+    Returns:
+        ``resources`` where it does not name one of the others.
+    """
+    words = said.message.casefold()
+    if "number of requests" in words:
+        return "requests"
+    if "execution time" in words:
+        return "execution"
+    return "concurrent" if "concurrent requests" in words else "resources"
 
 
 def dialect(system: System) -> Dialect:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 import ssl
@@ -19,7 +20,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 
 from p2c_lib.config import Limits
 from p2c_lib.connect.auth import UNTRUSTED, TokenCache, is_untrusted
-from p2c_lib.connect.dialects import Dialect, Problem
+from p2c_lib.connect.dialects import Dialect, Problem, limit_of
 from p2c_lib.errors import (
     Conflict,
     ConnectError,
@@ -30,6 +31,7 @@ from p2c_lib.errors import (
     SignInError,
     Throttled,
 )
+from p2c_lib.pace import Allowance, Limit, Pace
 
 __all__ = ["Sender", "Stats", "new_http"]
 
@@ -97,13 +99,21 @@ class Sender:
         self._root = root
         self._tokens = tokens
         self._limits = limits
-        self._slots = anyio.CapacityLimiter(limits.parallel)
-        self._resume_at = 0.0  # on the loop's clock: when one request was told to wait, all do
+        self.pace = _pace(limits, dialect.allowance)
+        self._turn = anyio.Event()  # set, and made anew, when a call has ended
         self._is_reached = False
         self.stats = Stats()
 
     async def send(
-        self, method: str, url: str, headers: Mapping[str, str], content: bytes | None, *, what: str, is_safe: bool
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        content: bytes | None,
+        *,
+        what: str,
+        is_safe: bool,
+        rows: int = 0,
     ) -> httpx.Response:
         """Send a request, repeating it where that cannot do harm.
 
@@ -114,6 +124,7 @@ class Sender:
             content: Body.
             what: Entity and act in words, for error texts.
             is_safe: Sending it twice is the same as sending it once (a read).
+            rows: Rows that it writes.
 
         Returns:
             The answer, its status below 300 and its body whole.
@@ -133,35 +144,78 @@ class Sender:
         try:
             async for attempt in retrying:
                 with attempt:
-                    return await self._once(method, url, headers, content, what, is_safe)
+                    return await self._once(method, url, headers, content, what, is_safe, rows)
         except _Again as last:
             raise self._final(last, time.monotonic() - begun) from None
         raise AssertionError("tenacity always tries once")
 
     async def _once(
-        self, method: str, url: str, headers: Mapping[str, str], content: bytes | None, what: str, is_safe: bool
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        content: bytes | None,
+        what: str,
+        is_safe: bool,
+        rows: int,
     ) -> httpx.Response:
         for renewed in (False, True):
             token = await self._tokens.text(self._http)
-            async with self._slots:
-                await anyio.sleep_until(self._resume_at)
-                response = await self._exchange(
-                    httpx.Request(
-                        method,
-                        url,
-                        headers={**self._dialect.headers, **headers, "Authorization": f"Bearer {token}"},
-                        content=content,
-                        extensions={"timeout": self._http.timeout.as_dict()},
-                    ),
-                    what,
-                    is_safe,
-                )
+            request = httpx.Request(
+                method,
+                url,
+                headers={**self._dialect.headers, **headers, "Authorization": f"Bearer {token}"},
+                content=content,
+                extensions={"timeout": self._http.timeout.as_dict()},
+            )
+            response = await self._paced(request, what, is_safe, rows)
             if response.status_code == 401 and not renewed:
                 await self._tokens.drop(token)
                 continue
             break
         self._judge(response, what, is_safe)
         return response
+
+    async def _paced(self, request: httpx.Request, what: str, is_safe: bool, rows: int) -> httpx.Response:
+        """Wait for this call's turn, make it, and tell the pace what became of it."""
+        while (wait_s := self.pace.wait_s(time.monotonic())) > 0:
+            with anyio.move_on_after(wait_s if math.isfinite(wait_s) else None):
+                await self._turn.wait()
+        began = time.monotonic()
+        self.pace.enter(began, rows)
+        refusal: tuple[float, Limit] | None = None
+        hint: int | None = None
+        try:
+            response = await self._exchange(request, what, is_safe)
+            refusal, hint = self._refusal(response), _hint(response)
+        finally:
+            now = time.monotonic()
+            if refusal:
+                self.pace.refused(now, *refusal, began=began)
+            else:
+                kind = f"{request.method} {request.url.path.partition('(')[0]}"
+                self.pace.leave(now, now - began, kind=kind, rows=rows or 1, hint=hint)
+            self._turn.set()
+            self._turn = anyio.Event()
+        return response
+
+    def _refusal(self, response: httpx.Response) -> tuple[float, Limit] | None:
+        """Seconds to stay away, and the count that was full, where the answer is a 429."""
+        if response.status_code != 429:
+            return None
+        said = self._dialect.explain(response.content) or Problem("")
+        wait_s = _retry_after(response)
+        return self._dialect.default_wait_s if wait_s is None else wait_s, limit_of(said)
+
+    def put_off(self, wait_s: float | None, said: Problem) -> None:
+        """Close the door for all: a part of a batch was answered with 429.
+
+        Args:
+            wait_s: Its Retry-After.
+            said: What it said.
+        """
+        wait_s = self._dialect.default_wait_s if wait_s is None else wait_s
+        self.pace.refused(time.monotonic(), wait_s, limit_of(said))
 
     async def _exchange(self, request: httpx.Request, what: str, is_safe: bool) -> httpx.Response:
         path = unquote(request.url.path)
@@ -264,9 +318,6 @@ class Sender:
 
     def _note(self, state: RetryCallState) -> None:
         self.stats = _plus(self.stats, retries=1, waited_s=state.upcoming_sleep)
-        again = _failure(state)
-        if isinstance(again.error, Throttled) and again.wait_s is not None:
-            self._resume_at = max(self._resume_at, anyio.current_time() + again.wait_s)
 
     def _final(self, last: _Again, spent_s: float) -> ConnectError:
         error = last.error
@@ -282,6 +333,22 @@ class Sender:
         elif last.is_reached:
             error.args = (f"{error}; given up after {spent_s:.1f} s (limits.budget_s = {self._limits.budget_s:g})",)
         return error
+
+
+def _pace(limits: Limits, documented: Allowance) -> Pace:
+    given = Allowance(
+        limits.window_calls or documented.calls,
+        limits.window_execution_s or documented.execution_s,
+        limits.window_s,
+        documented.at_once,
+    )
+    return Pace(limits.parallel, given, limits.rows_per_second)
+
+
+def _hint(response: httpx.Response) -> int | None:
+    """Calls at once that Sales advises with every answer."""
+    text = response.headers.get("x-ms-dop-hint", "")
+    return int(text) if text.isdigit() and int(text) > 0 else None
 
 
 def _failure(state: RetryCallState) -> _Again:

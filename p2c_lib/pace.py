@@ -1,0 +1,226 @@
+"""How hard to push one service: how many calls at once, when the next may go, how many rows a call takes.
+
+A plain state machine: the clock comes in with every call, nothing here sleeps or asks the time, so its laws can be
+tested. `p2c_lib.connect` asks it before each request and tells it what became of it.
+
+The services count by user over a sliding window (requests, seconds of execution, requests at once) and answer 429 with
+Retry-After where a count is full. What is known of these counts is kept to beforehand. A refusal all the same, because
+others use the same user or the counts are smaller, closes the door for all lanes until the time that was named; then
+one call goes ahead of the others, and if our own calls explain the refusal, what they had spent is the allowance from
+then on.
+Source: service protection limits of Dataverse; resource limits of Finance and Operations, which have no fixed counts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+__all__ = ["Allowance", "Limit", "Pace", "next_rows"]
+
+Limit = Literal["requests", "execution", "concurrent", "resources"]
+"""Which count was full, as far as a refusal tells."""
+
+_SLACK_S = 0.1  # a request reaches the service's clock a little after it leaves ours
+_SLOW, _STEADY = 4.0, 2.0  # calls this many times slower than the fastest of their kind: a lane less, no lane more
+_GROWTH = 1.02  # of a learned allowance, for each window without a refusal
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What a user may spend in a sliding window: calls, seconds of execution, and calls at once."""
+
+    calls: float = math.inf
+    execution_s: float = math.inf
+    window_s: float = 300.0
+    at_once: int = 52
+
+
+@dataclass
+class Pace:
+    """The state of one service.
+
+    Attributes:
+        parallel: The user's ceiling of calls at once; never exceeded.
+        allowance: What the service is known to allow; lowered by what its refusals teach.
+        rows_per_second: The user's ceiling of rows written; None for none.
+        lanes: Calls at once that are good just now.
+        running: Calls under way.
+        refusals: Windows that were closed by a 429.
+    """
+
+    parallel: int
+    allowance: Allowance = field(default_factory=Allowance)
+    rows_per_second: float | None = None
+    lanes: float = field(init=False)
+    running: int = field(default=0, init=False)
+    refusals: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self._hint: int | None = None
+        self._known = self.allowance  # what it was told, or has learned, to be
+        self.lanes = float(self._ceiling)
+        self._closed_until = -math.inf
+        self._learned_at = -math.inf
+        self._is_probing = False
+        self._begun: deque[float] = deque()  # when calls went out, in the window
+        self._spent: deque[tuple[float, float]] = deque()  # when calls ended, and their seconds
+        self._spent_s = 0.0
+        self._mean_s = 0.0
+        self._next_row_at = -math.inf
+        self._fastest: dict[str, float] = {}
+        self._since_change = 0
+
+    @property
+    def _ceiling(self) -> int:
+        return max(1, min(self.parallel, self._hint or self.parallel, self.allowance.at_once))
+
+    def wait_s(self, now: float) -> float:
+        """Say when the next call may go.
+
+        Args:
+            now: The clock, in seconds, never going back.
+
+        Returns:
+            0 for at once; seconds to wait and ask again; infinity: ask again when a call has ended.
+        """
+        if now < self._closed_until:
+            return self._closed_until - now
+        if self.running >= (1 if self._is_probing else max(1, min(int(self.lanes), self._ceiling))):
+            return math.inf
+        self._forget(now)
+        waits = [0.0, self._next_row_at - now]
+        window = self._known.window_s
+        if self._begun and len(self._begun) >= self._known.calls:
+            waits.append(self._begun[0] + window + _SLACK_S - now)
+        over = self._spent_s + (self.running + 1) * self._mean_s - self._known.execution_s
+        if over > 0 and self._spent:
+            waits.append(self._spent[0][0] + window - now)
+        elif over > 0 and self.running:
+            return math.inf
+        return max(waits)
+
+    def enter(self, now: float, rows: int = 0) -> None:
+        """Note that a call goes out, `wait_s` having said 0.
+
+        Args:
+            now: The clock.
+            rows: Rows that it writes.
+        """
+        self.running += 1
+        self._begun.append(now)
+        if self.rows_per_second:
+            self._next_row_at = max(now, self._next_row_at) + rows / self.rows_per_second
+
+    def leave(self, now: float, seconds: float, *, kind: str = "", rows: int = 1, hint: int | None = None) -> None:
+        """Note that a call has ended, answered or not, but not refused with 429.
+
+        Args:
+            now: The clock.
+            seconds: How long it took.
+            kind: What sort of call, to hold its time against others of its sort.
+            rows: Rows that it wrote or 1, to tell long calls from large ones.
+            hint: Calls at once that the service advises, when it does.
+        """
+        self.running -= 1
+        self._spent.append((now, seconds))
+        self._spent_s += seconds
+        self._mean_s = seconds if not self._mean_s else 0.8 * self._mean_s + 0.2 * seconds
+        if hint:
+            self._hint = hint
+        self._is_probing = False
+        self._watch(f"{kind}/{max(1, rows).bit_length()}", seconds / max(1, rows))
+        self._grow(now)
+
+    def refused(self, now: float, wait_s: float, limit: Limit = "resources", *, began: float | None = None) -> None:
+        """Note that a call was answered with 429.
+
+        Args:
+            now: The clock.
+            wait_s: Seconds that the service asks to wait, or that are usual.
+            limit: Which count was full, as far as it tells.
+            began: When the call went out; None: it ended before, and only a part of it was refused.
+
+        A call that went out before the door was closed belongs to the same refusal: it closes the door no longer than
+        its own answer says, and teaches nothing.
+        """
+        is_same = now < self._closed_until or (began is not None and began < self._learned_at)
+        if began is not None:
+            self.running -= 1
+            if began in self._begun:
+                self._begun.remove(began)
+        self._closed_until = max(self._closed_until, now + wait_s)
+        if is_same:
+            return
+        self.refusals += 1
+        self._is_probing = True
+        self._forget(now)
+        known = self._known
+        # Does it name the time at which our oldest call is forgotten? Then our calls are what it counts.
+        until = now + wait_s + 1.0 - known.window_s
+        if limit == "concurrent":
+            self.lanes = max(1.0, min(self.lanes, self.running + 1.0) - 1)
+        elif limit == "requests" and self._begun and self._begun[0] <= until:
+            self._known = replace(known, calls=min(known.calls, len(self._begun)))
+        elif limit == "execution" and self._spent and self._spent[0][0] <= until:
+            self._known = replace(known, execution_s=min(known.execution_s, self._spent_s))
+        else:
+            self.lanes = max(1.0, self.lanes / 2)
+        self._since_change, self._learned_at = 0, now
+
+    def _forget(self, now: float) -> None:
+        window = self._known.window_s
+        while self._begun and self._begun[0] + window + _SLACK_S <= now:
+            self._begun.popleft()
+        while self._spent and self._spent[0][0] + window <= now:
+            self._spent_s -= self._spent.popleft()[1]
+        if not self._spent:
+            self._spent_s = 0.0  # no crumbs of many subtractions
+
+    def _watch(self, kind: str, seconds: float) -> None:
+        """Fewer lanes where calls take far longer than they need, one more a round where they do not."""
+        fastest = min(self._fastest.get(kind, seconds), seconds)
+        self._fastest[kind] = fastest * 1.001  # what was fast at night is not so for ever
+        self._since_change += 1
+        if self._since_change < self.lanes:
+            return
+        if seconds > _SLOW * fastest and self.lanes >= 2:
+            self.lanes, self._since_change = self.lanes - 1, 0
+        elif seconds <= _STEADY * fastest and self.lanes < self._ceiling:
+            self.lanes, self._since_change = min(self.lanes + 1, self._ceiling), 0
+        self.lanes = min(self.lanes, self._ceiling)
+
+    def _grow(self, now: float) -> None:
+        known, told = self._known, self.allowance
+        if known == told or now - self._learned_at < known.window_s:
+            return
+        self._learned_at = now
+        self._known = replace(
+            known,
+            calls=min(told.calls, max(known.calls + 1, known.calls * _GROWTH)),
+            execution_s=min(told.execution_s, known.execution_s * _GROWTH),
+        )
+
+
+def next_rows(rows: int, sent: int, seconds: float, most: int, aim_s: float) -> int:
+    """Say how many rows the next call should take.
+
+    Args:
+        rows: How many were to be sent in a call so far.
+        sent: How many the last call held.
+        seconds: How long it took; infinity when no answer came.
+        most: How many a call may hold.
+        aim_s: How long a call should take at most: long calls end in timeouts, and what they did must be looked up.
+
+    Returns:
+        At least 1, at most ``most``: up to twice as many after a quick call, fewer after a slow one.
+    """
+    if not math.isfinite(seconds):
+        return max(1, rows // 2)
+    if seconds > aim_s:
+        return max(1, min(rows, most, int(sent * aim_s / seconds)))
+    if sent >= rows and seconds * 2 <= aim_s:
+        return min(most, 2 * rows)
+    return min(rows, most)
