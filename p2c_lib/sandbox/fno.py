@@ -11,12 +11,14 @@ from urllib.parse import parse_qsl
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from p2c_lib.sandbox.fault_rules import Rules
 from p2c_lib.sandbox.fno_batch import batch_answer
 from p2c_lib.sandbox.fno_metadata import READ_ONLY_SETS, edmx, metadata_service, service_document
+from p2c_lib.sandbox.fno_packages import DETAILS, GROUPS, Packages
+from p2c_lib.sandbox.fno_packages_blobs import ROUTE
 from p2c_lib.sandbox.fno_read import read_count, read_row, read_set
 from p2c_lib.sandbox.fno_wire import NAMESPACE, Answer, Call, FnoError, json_answer, not_found, read_key, split_resource
 from p2c_lib.sandbox.fno_write import create, delete, update
@@ -40,6 +42,7 @@ class Service:
         self.store, self.config = store, config
         # SQLite has one writer at a time; waiting here is fairer than its busy handler, which sleeps and tries again.
         self._writing = threading.Lock()
+        self.packages = Packages(store, config, self._writing)
 
     @cached_property
     def _edmx(self) -> bytes:
@@ -62,6 +65,8 @@ class Service:
                 return batch_answer(call, self.serve, self.write_all, rules)
             if call.method == "GET":
                 return self._get(call)
+            if call.method == "POST" and (action := _package_action(call)):
+                return self.packages.action(call, action)
             return self.write_all([call])[0]
         except FnoError as error:
             return error.answer()
@@ -94,6 +99,8 @@ class Service:
         if path == "$metadata":
             return Answer(200, self._edmx, {"Content-Type": "application/xml; charset=utf-8", "OData-Version": "4.0"})
         name, key, rest = split_resource(call.path)
+        if name == DETAILS and key is None and not rest:
+            return self.packages.details(call)
         entity = self._entity(call, name)
         self._check_privilege(call, entity)
         if key is not None and not rest:
@@ -146,6 +153,13 @@ class Service:
         raise not_found(f"No HTTP resource was found that matches the request URI '{call.root}/data/{name}/{action}'.")
 
 
+def _package_action(call: Call) -> str:
+    """Name of the data management action that is called; empty when it is another request."""
+    name, _, rest = split_resource(call.path)
+    is_one = name == GROUPS and len(rest) == 1 and rest[0].startswith(f"{NAMESPACE}.")
+    return rest[0].removeprefix(f"{NAMESPACE}.") if is_one else ""
+
+
 def installed_modules(config: Mapping[str, Any]) -> list[str]:
     """List modules and hotfixes, a text each: ``Name: X | Version: Y | Module: Z | Publisher: P | DisplayName: D``."""
     build = config["application_build"]
@@ -164,7 +178,8 @@ def create_app(store: Store, *, config: Mapping[str, Any]) -> Starlette:
         config: Settings as ``knobs.settings`` makes them.
 
     Returns:
-        An app that serves ``/data`` and ``/metadata``.
+        An app that serves ``/data``, ``/metadata``, the blobs of data packages below ``/dmf/``, and
+        ``/sandbox/packages``, which cancels an execution.
     """
     service = Service(store, config)
 
@@ -183,12 +198,18 @@ def create_app(store: Store, *, config: Mapping[str, Any]) -> Starlette:
             answer = error.answer()
         return _response(answer, started)
 
+    async def cancel(request: Request) -> Response:
+        found = service.packages.cancel(str((await request.json()).get("cancel", "")))
+        return JSONResponse({"canceled": found}, 200 if found else 404)
+
     methods = ["GET", "POST", "PATCH", "PUT", "DELETE"]
     return Starlette(
         routes=[
             Route("/data", data, methods=methods),
             Route("/data/{path:path}", data, methods=methods),
             Route("/metadata/{path:path}", metadata, methods=methods),
+            Route(ROUTE + "{name:path}", service.packages.blobs.answer, methods=["GET", "PUT"]),
+            Route("/sandbox/packages", cancel, methods=["POST"]),
         ]
     )
 

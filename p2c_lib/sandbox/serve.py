@@ -25,6 +25,7 @@ from p2c_lib.sandbox.tokens import Tokens
 System = Literal["sales", "fno"]
 _SALES_ROW = re.compile(r"/api/data/v9\.\d+/(\w+)\(([0-9A-Fa-f-]{36})\)")
 _SALES_SET = re.compile(r"/api/data/v9\.\d+/(\w+)")
+_OF_PACKAGES = ("/dmf/", "/data/DataManagementDefinition", "/data/DataManagementExecution", "/sandbox/packages")
 _VERBS = {"GET": "read", "POST": "create", "PATCH": "write", "PUT": "write", "DELETE": "delete"}
 _PRIVILEGES = {"read": "Read", "create": "Create", "write": "Write", "delete": "Delete"}
 
@@ -59,10 +60,17 @@ def build_app(system: System, store: Store, config: Mapping[str, Any], directory
 
         inner = GZipMiddleware(inner, minimum_size=1000, compresslevel=1)
     api = Faults(inner, rules, tokens=tokens, limits=(config.get("limits") or {}).get(system), touch=_touch(store))
+    # Data packages do not count against a user's limits, and their blobs carry a signature in the place of a token.
+    packages, blobs = Faults(inner, rules, tokens=tokens), Faults(inner, rules)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        is_admin = scope["type"] == "http" and scope["path"].startswith("/sandbox/")
-        await (admin if is_admin else api)(scope, receive, send)
+        path = scope["path"] if scope["type"] == "http" else ""
+        chosen: ASGIApp = api
+        if system == "fno" and path.startswith(_OF_PACKAGES):
+            chosen = blobs if path.startswith("/dmf/") else packages if path.startswith("/data/") else service
+        elif path.startswith("/sandbox/"):
+            chosen = admin
+        await chosen(scope, receive, send)
 
     return app
 
