@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import quote
 
 import httpx
 
@@ -108,6 +109,32 @@ class Client(Session):
             SchemaError: There is none of that name; the message names near matches.
         """
         return self.metadata().entity(name)
+
+    def data_entity(self, name: str) -> dict[str, Any] | None:
+        """Read what F&O's metadata service says of a set beyond ``$metadata``.
+
+        Args:
+            name: Name of the set.
+
+        Returns:
+            ``DataManagementEnabled``, ``Name`` (in X++), ``LabelId`` and more; None when the service knows no such set.
+            A ``LabelId`` that is no text (``@SYS1``) is looked up in English.
+
+        Raises:
+            ConnectError: Or a child of it.
+        """
+        url = f"{self.root}/metadata/DataEntities"
+        query = query_string({"$filter": f"PublicCollectionName eq {literal(name, 'Edm.String')}"})
+        what = f"reading the metadata of {name}"
+        rows = self._json(self._future("GET", f"{url}?{query}", what, {}).result()).get("value") or []
+        if not rows:
+            return None
+        said = dict(rows[0])
+        if str(said.get("LabelId", "")).startswith("@"):
+            key = f"Id={quote(literal(said['LabelId'], 'Edm.String'), safe=chr(39))},Language='en-us'"
+            label = self._json(self._future("GET", f"{self.root}/metadata/Labels({key})", what, {}).result())
+            said["LabelId"] = label.get("Value", "")
+        return said
 
     def _definitions(self, entity: Entity) -> Entity:
         """Lengths, decimal places and keys, which Dataverse's CSDL leaves out; one request each, all at once."""

@@ -85,6 +85,7 @@ class Session:
             return http, Sender(http, self.dialect, self.root, TokenCache(source), self.limits)
 
         http, self._sender = portal.call(build)
+        self._http = http
 
         async def stop() -> None:
             await portal.stop(cancel_remaining=True)  # this call too
@@ -115,6 +116,34 @@ class Session:
         return self._sender.stats
 
     # --- sending ----------------------------------------------------------------------------------------------
+
+    def send_signed(
+        self, method: str, url: str, *, what: str, headers: Mapping[str, str] | None = None, content: bytes | None = None
+    ) -> httpx.Response:
+        """Send one request to an address that the service signed itself (a blob); no token goes there.
+
+        Args:
+            method: HTTP verb.
+            url: The address with its signature; kept out of error texts.
+            what: The act in words, for error texts.
+            headers: All headers beside the client's own.
+            content: Body.
+
+        Returns:
+            The answer, whatever its status; it is not repeated.
+
+        Raises:
+            ConnectError: It could not be reached, or no whole answer came.
+        """
+        request = httpx.Request(
+            method, url, headers=headers, content=content, extensions={"timeout": self._http.timeout.as_dict()}
+        )
+        try:
+            return self._portal.call(self._http.send, request)
+        except httpx.HTTPError as error:
+            raise ConnectError(f"{what}: no whole answer from {request.url.host}: {type(error).__name__}") from None
+        except RuntimeError:  # the portal's word for being stopped
+            raise ConnectError(f"{what}: this client is closed; connect again") from None
 
     def _send(
         self,
