@@ -9,6 +9,7 @@ import polars as pl
 
 from p2c_lib.cells import as_text
 from p2c_lib.connect import Client, Entity, literal
+from p2c_lib.connect.pages import dtype
 from p2c_lib.pull import ETAG, pull
 from p2c_lib.store import StoreClient
 
@@ -57,7 +58,9 @@ def read_rows(client: Client, entity: Entity, keys: pl.DataFrame, columns: Seque
     wanted = list(dict.fromkeys([*columns, *names]))
     keys = keys.drop_nulls()
     if not names or keys.is_empty():
-        return _joined(keys, pull(client, entity.name, wanted, few=True).clear(), names, entity, columns)
+        kept = dict.fromkeys([*entity.key, ETAG, *columns])
+        kinds = {n: dtype(entity.column(n)) if n in entity.columns else pl.String() for n in kept}
+        return pl.DataFrame(schema={"order": pl.UInt32(), **kinds})
     if isinstance(client, StoreClient) or (keys.height > _FEW and _is_small(client, entity, keys.height)):
         return _joined(keys, pull(client, entity.name, wanted), names, entity, columns)
     found = []
@@ -83,8 +86,6 @@ def _joined(
     """The rows with the numbers of the keys that they have."""
     on = [f"{name}?" for name in names]
     kept = ["order", *dict.fromkeys([*entity.key, ETAG, *columns])]
-    if not on:
-        return rows.with_columns(order=pl.lit(None, pl.UInt32)).select(kept)
     asked = keys.select("order", *_normal(keys, names))
     found = asked.join(rows.with_columns(_normal(rows, names)), on=on, how="inner", maintain_order="left")
     return found.select(kept)
