@@ -11,7 +11,7 @@ import threading
 import weakref
 from collections.abc import Mapping
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -23,7 +23,7 @@ from anyio.from_thread import start_blocking_portal
 
 from p2c_lib.config import Auth, Limits
 from p2c_lib.connect.auth import Source, TokenCache, source_for
-from p2c_lib.connect.dialects import dialect
+from p2c_lib.connect.dialects import Problem, dialect
 from p2c_lib.connect.literals import query_string
 from p2c_lib.connect.metadata import Metadata
 from p2c_lib.connect.transport import Sender, Stats, new_http
@@ -118,7 +118,13 @@ class Session:
     # --- sending ----------------------------------------------------------------------------------------------
 
     def send_signed(
-        self, method: str, url: str, *, what: str, headers: Mapping[str, str] | None = None, content: bytes | None = None
+        self,
+        method: str,
+        url: str,
+        *,
+        what: str,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
     ) -> httpx.Response:
         """Send one request to an address that the service signed itself (a blob); no token goes there.
 
@@ -168,7 +174,7 @@ class Session:
 
         async def send() -> httpx.Response:
             try:
-                return await sender.send(method, url, all_headers, body, what=what, is_safe=method == "GET")
+                return await sender.send(method, url, all_headers, body, what=what, is_safe=method == "GET", rows=rows)
             except anyio.get_cancelled_exc_class():  # by `close`, or nobody waits for it any more
                 kind = ConnectError if method == "GET" else LostAnswer
                 raise kind(f"{what}: this client was closed before the answer came") from None
