@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -97,7 +97,7 @@ class Channel:
 
     name: str
     title: str
-    verbs: Collection[Verb]
+    verbs: tuple[Verb, ...]
     rows_a_call: int
     atomic: bool
     send: Callable[[Client, Chunk], pl.DataFrame]

@@ -1,9 +1,10 @@
 """The OData client of both systems: sign-in, patience, paging, and what each dialect wants."""
 
 from p2c_lib.connect.client import Client, Written, connect
+from p2c_lib.connect.dialects import Problem
 from p2c_lib.connect.literals import key_path, literal
 from p2c_lib.connect.metadata import Column, Entity, Lookup, Metadata
-from p2c_lib.connect.transport import Stats
+from p2c_lib.connect.transport import Stats, retry_after
 
 __all__ = [
     "Client",
@@ -11,9 +12,11 @@ __all__ = [
     "Entity",
     "Lookup",
     "Metadata",
+    "Problem",
     "Stats",
     "Written",
     "connect",
     "key_path",
     "literal",
+    "retry_after",
 ]

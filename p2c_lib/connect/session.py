@@ -151,6 +151,37 @@ class Session:
         except RuntimeError:  # the portal's word for being stopped
             raise ConnectError(f"{what}: this client is closed; connect again") from None
 
+    def post_rows(
+        self, path: str, body: bytes, *, what: str, rows: int, headers: Mapping[str, str] | None = None
+    ) -> bytes:
+        """Post a body that is made already and holds many rows; it is not repeated when its answer is lost.
+
+        Args:
+            path: Below the API's root: ``$batch``, ``accounts/Microsoft.Dynamics.CRM.CreateMultiple``.
+            body: As it goes out.
+            what: What is done, in words, for error texts.
+            rows: How many rows it writes, which the user's ceiling counts.
+            headers: Headers beside the usual ones; JSON unless they say otherwise.
+
+        Returns:
+            The answer's body.
+
+        Raises:
+            LostAnswer: It was sent, and what of it was done is not known.
+            ConnectError: Or a child of it.
+        """
+        return self._send("POST", path, what=what, headers=headers, body=body, rows=rows).content
+
+    def put_off(self, wait_s: float | None, said: Problem) -> None:
+        """Keep all calls of this client back: a part of a batch was answered with 429.
+
+        Args:
+            wait_s: Seconds that it asks to wait (its Retry-After), None when it did not say.
+            said: What it said.
+        """
+        with suppress(RuntimeError):  # the client was closed meanwhile
+            self._portal.call(self._sender.put_off, wait_s, said)
+
     def _send(
         self,
         method: str,
@@ -160,15 +191,17 @@ class Session:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
+        rows: int | None = None,
     ) -> httpx.Response:
         query = query_string(params or {})
         url = f"{self.base}/{path}{'&' if '?' in path else '?'}{query}" if query else f"{self.base}/{path}"
-        return self._future(method, url, what, headers or {}, body).result()
+        rows = int(method != "GET") if rows is None else rows
+        return self._future(method, url, what, headers or {}, body, rows).result()
 
     def _future(
-        self, method: str, url: str, what: str, headers: Mapping[str, str], body: bytes | None = None
+        self, method: str, url: str, what: str, headers: Mapping[str, str], body: bytes | None = None, rows: int = 0
     ) -> Future[httpx.Response]:
-        all_headers = {**headers, **({"Content-Type": "application/json"} if body is not None else {})}
+        all_headers = {**({"Content-Type": "application/json"} if body is not None else {}), **headers}
 
         sender = self._sender  # and not the client: its own thread must not be the last to know of it
 

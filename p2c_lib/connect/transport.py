@@ -33,7 +33,7 @@ from p2c_lib.errors import (
 )
 from p2c_lib.pace import Allowance, Limit, Pace
 
-__all__ = ["Sender", "Stats", "new_http"]
+__all__ = ["Sender", "Stats", "new_http", "retry_after"]
 
 FIRST_TRIES = 3
 """Tries to reach a service that never answered yet, and tries of a read that is answered with 500: a wrong address or
@@ -204,7 +204,7 @@ class Sender:
         if response.status_code != 429:
             return None
         said = self._dialect.explain(response.content) or Problem("")
-        wait_s = _retry_after(response)
+        wait_s = retry_after(response.headers.get("Retry-After", ""))
         return self._dialect.default_wait_s if wait_s is None else wait_s, limit_of(said)
 
     def put_off(self, wait_s: float | None, said: Problem) -> None:
@@ -251,7 +251,7 @@ class Sender:
         problem = None if is_html else self._dialect.explain(response.content)
         said = problem or Problem(_first_words(response))
         text = f"{what}: {said.message} [HTTP {status}{f', {said.code}' if said.code else ''}]"
-        wait_s = _retry_after(response)
+        wait_s = retry_after(response.headers.get("Retry-After", ""))
 
         def fault(kind: type[ConnectError], words: str) -> ConnectError:
             return kind(words, status=status, code=said.code, url=path)
@@ -361,9 +361,16 @@ def _plus(stats: Stats, *, calls: int = 0, retries: int = 0, waited_s: float = 0
     return Stats(stats.calls + calls, stats.retries + retries, stats.waited_s + waited_s, stats.bytes + bytes)
 
 
-def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds asked for: a number or an HTTP date; None when absent or unreadable."""
-    text = response.headers.get("Retry-After", "").strip()
+def retry_after(text: str) -> float | None:
+    """Read a Retry-After header.
+
+    Args:
+        text: A number of seconds or an HTTP date.
+
+    Returns:
+        Seconds from now; None for a text that is neither.
+    """
+    text = text.strip()
     if re.fullmatch(r"\d+(\.\d+)?", text):
         return float(text)
     try:
