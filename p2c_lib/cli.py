@@ -22,6 +22,7 @@ from p2c_lib.config import home, load_profile
 from p2c_lib.diff import ROW_OUTCOMES
 from p2c_lib.errors import P2CError, ParameterError
 from p2c_lib.history_cli import history_app, migration_check
+from p2c_lib.load_cli import load
 from p2c_lib.sandbox_cli import AsJson, err_console, out_console, sandbox_app
 from p2c_lib.write_cli import ProfileOption, RunFolder, bar, print_frame, print_rows
 from p2c_lib.write_cli import register as register_writing
@@ -33,6 +34,7 @@ templates_app = typer.Typer(no_args_is_help=True, help="What the templates say, 
 app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(history_app, name="history")
 app.command("migration-check")(migration_check)
+app.command("load")(load)
 app.add_typer(templates_app, name="templates")
 
 

@@ -58,11 +58,13 @@ class Within:
         source: Filters in the words of the source's service, each wanted row in exactly one of them; none: all rows.
         found: The same for the destination.
         parents: What the destination holds of parents, as in `Sides`; None: it is read.
+        rows: The source's rows, where they have been read before; None: they are read.
     """
 
     source: Sequence[str] = ()
     found: Sequence[str] = ()
     parents: dict[str, pl.Series] | None = None
+    rows: pl.DataFrame | None = None
 
 
 @contextmanager
@@ -117,6 +119,8 @@ def read_sides(
     columns = list(dict.fromkeys([*mapping.source_columns(task), *clock_column, *also]))
 
     def pull_source() -> pl.DataFrame:
+        if part.rows is not None:
+            return part.rows
         label, entity = f"{task.source.system} {task.source.entity}", task.source.entity
         return pull(
             source_client,

@@ -1,0 +1,302 @@
+"""A load: tasks in the order in which rows depend on each other, in ranges of keys, cut off anywhere and resumed.
+
+A range (a bucket) is read from both sides, compared, planned, sent and read again; its folder is like that of a run,
+its plan is approved as part of the load. Then its frames are dropped, so that memory does not grow with the rows.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from p2c_lib import apply as applying
+from p2c_lib import folder as folders
+from p2c_lib import run as runs
+from p2c_lib import write
+from p2c_lib.config import Profile
+from p2c_lib.connect import Client
+from p2c_lib.diff import ROW_OUTCOMES
+from p2c_lib.errors import P2CError, PlanError
+from p2c_lib.explain import main_reasons
+from p2c_lib.load_plan import Load, Part, check_systems, parts_of
+from p2c_lib.load_report import finish
+from p2c_lib.model import Task, Template, all_tasks
+from p2c_lib.sides import Sides, Within, read_sides
+
+__all__ = ["Standing", "run_load"]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a load has come.
+
+    Attributes:
+        task: What is being loaded; likewise ``step``: reading, comparing, planning, sending, checking.
+        bucket: Which of the task's ``buckets``.
+        settled: Rows that are done with, of ``rows`` that were to be made; ``errors`` of them were refused or changed.
+        seconds: Since this process began with the load.
+        rate: Rows a second since then; ``left_s``: seconds that the rest takes at that rate, None before it is known.
+    """
+
+    task: str
+    step: str
+    bucket: int
+    buckets: int
+    settled: int
+    rows: int
+    errors: int
+    seconds: float
+    rate: float
+    left_s: float | None
+
+
+Progress = Callable[[Standing], None]
+
+
+@dataclass
+class _Tally:
+    """What the progress says, kept over the buckets."""
+
+    rows: int
+    told: Progress | None
+    began: float = field(default_factory=time.monotonic)
+    settled: int = 0
+    before: int = 0  # by processes before this one
+    errors: int = 0
+
+    def say(self, task: str, part: Part, buckets: int, step: str, more: int = 0) -> None:
+        if self.told is None:
+            return
+        seconds = time.monotonic() - self.began
+        settled = self.settled + more
+        rate = (settled - self.before) / seconds if seconds > 0 else 0.0
+        left = max(self.rows - settled, 0) / rate if rate > 0 else None
+        self.told(Standing(task, step, part.number, buckets, settled, self.rows, self.errors, seconds, rate, left))
+
+
+def run_load(
+    load: Load,
+    profile: Profile,
+    clients: Mapping[str, Client],
+    templates: Mapping[str, Template],
+    *,
+    progress: Progress | None = None,
+) -> Load:
+    """Carry out an approved load, from where it was left.
+
+    Args:
+        load: As planned, and approved.
+        profile: The profile that it was planned with.
+        clients: By system.
+        templates: As loaded.
+        progress: Told how far it has come.
+
+    Returns:
+        The load, finished: ``outcome`` holds what became of every row; `load_report` says it in words.
+
+    Raises:
+        PlanError: It is not approved, was planned for other systems, or another process is at it.
+        ConnectError: Or a child of it: the load had to stop; call it again to go on.
+    """
+    if load.approved is None:
+        raise PlanError(f"{load.folder}: the load was not approved; look at it and approve it first")
+    check_systems(load, clients, profile)
+    with _alone(load.folder):
+        load = load.saved(
+            started=load.facts.get("started") or datetime.now(UTC).isoformat(timespec="seconds"), stopped=None
+        )
+        loader = _Loader(load, profile, clients, templates, progress)
+        try:
+            loader.run()
+        except P2CError as error:
+            load.saved(stopped=f"{type(error).__name__}: {error}")
+            raise
+        return finish(load, list(loader.done.values()))
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time; the lock ends with who holds it, however that ends."""
+    with closing(sqlite3.connect(folder / "load.lock", timeout=0, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError:
+            raise PlanError(f"{folder}: another process is at this load; wait for it to end") from None
+        yield
+
+
+class _Loader:
+    def __init__(
+        self,
+        load: Load,
+        profile: Profile,
+        clients: Mapping[str, Client],
+        templates: Mapping[str, Template],
+        progress: Progress | None,
+    ) -> None:
+        self.load, self.profile, self.clients, self.templates = load, profile, clients, templates
+        self.metadata = {system: client.metadata() for system, client in clients.items()}
+        self.tally = _Tally(load.to_create, progress)
+        self.done: dict[tuple[str, int], dict[str, Any]] = {}
+        self.parents: dict[str, pl.Series] | None = None
+
+    def run(self) -> None:
+        known = {task.name: task for task in all_tasks(self.templates)}
+        plans = [(known[plan["task"]], parts_of(known[plan["task"]], plan, self.clients)) for plan in self.load.tasks]
+        self.tally.before = self.tally.settled = sum(
+            _settled(facts) for path in self.load.folder.glob("tasks/*/*/bucket.json") if (facts := _read(path))
+        )
+        for task, parts in plans:
+            self._pass(task, parts, parts, 1)
+        number, made = 1, True
+        while made and self._waiting():
+            # Lookups that form a circle, or lead to a row of a later bucket: what is there by now lets more rows go.
+            number += 1
+            made = False
+            for task, parts in plans:
+                again = [part for part in parts if self.done[task.name, part.number]["waits"]]
+                made = self._pass(task, parts, again, number) > 0 or made
+
+    def _waiting(self) -> bool:
+        return any(facts["waits"] for facts in self.done.values())
+
+    def _pass(self, task: Task, parts: Sequence[Part], todo: Sequence[Part], number: int) -> int:
+        """Go through buckets of a task; gives how many rows were made or changed."""
+        self.parents = None  # what earlier tasks have made is to be seen
+        changed = 0
+        for part in todo:
+            place = self.load.folder / "tasks" / task.name / f"{part.number:05d}{f'-{number}' if number > 1 else ''}"
+            facts = _read(place / "bucket.json") or self._bucket(task, part, len(parts), place)
+            self.done[task.name, part.number] = facts
+            changed += facts["sent"].get("created", 0) + facts["sent"].get("updated", 0)
+        return changed
+
+    def _bucket(self, task: Task, part: Part, buckets: int, place: Path) -> dict[str, Any]:
+        seconds: dict[str, float] = {}
+
+        def say(step: str, more: int = 0) -> None:
+            self.tally.say(task.name, part, buckets, step, more)
+
+        @contextmanager
+        def step(name: str) -> Iterator[None]:
+            say(name)
+            clock = time.perf_counter()
+            yield
+            seconds[name] = round(seconds.get(name, 0.0) + time.perf_counter() - clock, 3)
+
+        sides, before = None, None
+        if not _is_approved(place):
+            with step("reading"):
+                sides = self._read(task, part)
+            with step("comparing"):
+                compared = runs.compare_sides(task, sides, self.metadata)
+                before = _counts(compared)
+                self._keep(place, task, part, sides, compared)
+            with step("planning"):
+                self._plan(place, task)
+            del compared
+        sent: dict[str, int] = {}
+        if _is_approved(place):
+            with step("sending"):
+                done = applying.apply(
+                    place, self.profile, self.clients, progress=lambda settled, total: say("sending", settled)
+                )
+            sent = applying.counts(done)
+            if sent["remaining"]:
+                raise PlanError(
+                    f"{place}: what became of {sent['remaining']} rows is not known yet; go on with the load: --resume"
+                )
+        with step("checking"):
+            fresh = self._read(task, part, sides) if sent or sides is None else sides
+            checked = runs.compare_sides(task, fresh, self.metadata)
+        facts = {
+            "task": task.name,
+            "bucket": part.number,
+            "before": before,
+            "sent": sent,
+            "waits": checked.outcomes.waits["source_row"].n_unique(),
+            "summary": runs.summary(task, fresh, checked),
+            "seconds": seconds,
+        }
+        _left(place, checked).write_parquet(place / "left.parquet")
+        shutil.rmtree(place / "tasks", ignore_errors=True)  # plan and journal stay
+        self.tally.settled += _settled(facts)
+        self.tally.errors += sent.get("failed", 0) + sent.get("conflicts", 0)
+        folders.write_json(place / "bucket.json", facts)
+        del sides, fresh, checked
+        gc.collect()
+        return facts
+
+    def _read(self, task: Task, part: Part, known: Sides | None = None) -> Sides:
+        """Both sides of a bucket; with what is known already, the destination alone."""
+        rows = known.source if known else None
+        within = Within(part.source, part.found, self.parents, rows)
+        sides = read_sides(task, self.clients, within=within)
+        self.parents = sides.parents
+        return sides
+
+    def _keep(self, place: Path, task: Task, part: Part, sides: Sides, compared: runs.Compared) -> None:
+        """Save what the bucket's plan is made from, in the place of what an earlier process left half done."""
+        shutil.rmtree(place, ignore_errors=True)
+        folders.create(place, self.profile, {"load": self.load.facts["load_id"], "bucket": part.number})
+        if not self.load.facts["update"]:
+            # Rows that are there and differ are listed, not changed: the plan must not see them.
+            rows = compared.outcomes.rows.filter(pl.col("outcome") != "mismatched")
+            compared = replace(compared, outcomes=replace(compared.outcomes, rows=rows))
+        runs.save(place, task, sides, compared)
+
+    def _plan(self, place: Path, task: Task) -> None:
+        wanted = pl.read_parquet(place / "tasks" / task.name / "rows.parquet", columns=["outcome"])["outcome"]
+        if not wanted.is_in(["missing", "mismatched"]).any():
+            return
+        write.plan(place, tasks=[task.name], templates=self.templates, clients=self.clients, metadata=self.metadata)
+        approved = self.load.approved
+        assert approved is not None
+        write.approve(place, f"{approved['by']}, as part of load {self.load.hash[:12]}")
+
+
+def _is_approved(place: Path) -> bool:
+    """Whether a bucket was planned to its end: from then on its plan is what is sent, whatever the rows are by now."""
+    plan = _read(place / "plan" / "plan.json")
+    return plan is not None and plan["approved"] is not None
+
+
+def _counts(compared: runs.Compared) -> dict[str, int]:
+    return {outcome: compared.outcomes.count(outcome) for outcome in ROW_OUTCOMES}
+
+
+def _settled(facts: Mapping[str, Any]) -> int:
+    """Rows of a bucket that were to be made and are done with."""
+    return sum(facts["sent"].get(name, 0) for name in ("created", "already", "failed", "conflicts", "held"))
+
+
+def _left(place: Path, checked: runs.Compared) -> pl.DataFrame:
+    """Rows that are not in step after all, each with its main reason, and what a service said to those it refused."""
+    left = main_reasons(checked.table.filter(pl.col("outcome") != "excluded"))
+    left = left.select("task", "key", "side", "outcome", "fields", "reason", "remedy", "amount", "currency")
+    if not _is_approved(place):
+        return left.with_columns(sent=pl.lit(None, pl.String), said=pl.lit(None, pl.String))
+    told = applying.journal_table(place)
+    if "error" not in told.columns:
+        told = told.with_columns(error=pl.col("held"))
+    told = told.filter(~pl.col("outcome").is_in(["created", "updated", "already"]))
+    told = told.select("task", "key", sent="outcome", said=pl.coalesce("held", "error"))
+    return left.join(told.unique(["task", "key"]), on=["task", "key"], how="left", maintain_order="left")
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    facts: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return facts

@@ -1,0 +1,386 @@
+"""What a load would do, found out from the keys of both sides before a row is sent, and kept with its approval."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from p2c_lib import mapping, preflight
+from p2c_lib.cells import as_text
+from p2c_lib.config import Profile, home
+from p2c_lib.connect import Client, Entity, literal
+from p2c_lib.errors import ParameterError, PlanError
+from p2c_lib.explain import money_text
+from p2c_lib.folder import write_json
+from p2c_lib.model import Task, Template
+from p2c_lib.pull import MONEY, pull
+from p2c_lib.sides import check_company, check_template
+from p2c_lib.write import check_addresses
+
+__all__ = ["BUCKET_ROWS", "Load", "Part", "approve", "load_table", "parts_of", "read_load", "survey", "unready"]
+
+BUCKET_ROWS = 50_000
+PART_ROWS = 5_000  # a page of Sales: parts of a bucket are read side by side
+_RANGED = ("Edm.String", "Edm.Int32", "Edm.Int64")
+_HEAD = ("load_id", "profile", "company", "sales_url", "fno_url")
+
+Told = Callable[[str], None]
+"""Called with what is being done, in words."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A range of a task's keys.
+
+    Attributes:
+        number: From 1, in the order of the keys.
+        source: Filters in the words of the source's service; each row of the range is in exactly one. None: all rows.
+        found: The same for the destination.
+        rows: Source rows when the keys were read.
+    """
+
+    number: int
+    source: tuple[str, ...]
+    found: tuple[str, ...]
+    rows: int
+
+
+@dataclass(frozen=True)
+class Load:
+    """A load as its ``load.json`` has it.
+
+    Attributes:
+        folder: Where it is kept.
+        facts: What stands in the file: head, tasks (with counts and key ranges), checks, hash, approval, outcome.
+    """
+
+    folder: Path
+    facts: Mapping[str, Any]
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 (hex) over systems, parameters, templates and the keys of the source."""
+        return str(self.facts["hash"])
+
+    @property
+    def approved(self) -> Mapping[str, str] | None:
+        """Who approved it and when; None where nobody has, or something else was approved."""
+        stamp: Mapping[str, str] | None = self.facts["approved"]
+        return stamp if stamp and stamp["hash"] == self.hash else None
+
+    @property
+    def tasks(self) -> Sequence[Mapping[str, Any]]:
+        """The tasks in the order in which they are loaded."""
+        found: Sequence[Mapping[str, Any]] = self.facts["tasks"]
+        return found
+
+    @property
+    def to_create(self) -> int:
+        """Rows that the destinations lacked when the keys were read."""
+        return sum(task["to_create"] for task in self.tasks)
+
+    def saved(self, **changes: Any) -> Load:
+        """The load with changes, as it now stands in its file."""
+        facts = {**self.facts, **changes}
+        write_json(self.folder / "load.json", facts)
+        return replace(self, facts=facts)
+
+
+def survey(
+    profile: Profile,
+    clients: Mapping[str, Client],
+    tasks: Sequence[Task],
+    templates: Mapping[str, Template],
+    out: Path | None = None,
+    *,
+    update: bool = False,
+    bucket_rows: int = BUCKET_ROWS,
+    told: Told = lambda words: None,
+) -> Load:
+    """Read the keys of both sides, ask whether both systems are ready, and say what a load would send.
+
+    Args:
+        profile: Where the systems are.
+        clients: By system; only read from.
+        tasks: What to load, in the order of `all_tasks`: parents before children.
+        templates: As loaded; those of the tasks are held against both systems.
+        out: Folder of the load; default a new one below ``loads``.
+        update: Rows that are there and differ are to be changed, not only listed.
+        bucket_rows: About how many rows are held in memory at a time.
+        told: Called with what is being done.
+
+    Returns:
+        The load, saved and not approved.
+
+    Raises:
+        ParameterError: The folder is in use.
+        SchemaError: A template does not fit the services.
+        ConnectError: A service could not be read.
+    """
+    now = datetime.now(UTC)
+    load_id = f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+    folder = out or home() / "loads" / load_id
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise ParameterError(f"{folder} is not empty; name a new folder, or go on with a load: --resume {folder}")
+    check_company(clients["fno"])
+    for task in tasks:
+        check_template(task, clients)
+    told("asking whether both systems are ready")
+    names = {task.name for task in tasks}
+    mine = {
+        name: template.model_copy(update={"tasks": tuple(task for task in template.tasks if task.name in names)})
+        for name, template in templates.items()
+        if any(task.name in names for task in template.tasks)
+    }
+    checks = preflight.check(profile, clients, mine)
+    plans = []
+    for task in tasks:
+        told(f"reading the keys of {task.name}")
+        plans.append(_survey_task(task, clients, profile, bucket_rows))
+    facts: dict[str, Any] = {
+        "load_id": load_id,
+        "created": now.isoformat(timespec="seconds"),
+        "profile": profile.name,
+        "company": profile.fno.company,
+        "sales_url": profile.sales.url,
+        "fno_url": profile.fno.url,
+        "threshold": profile.threshold,
+        "update": update,
+        "bucket_rows": bucket_rows,
+        "verdict": preflight.verdict(checks),
+        "checks": preflight.check_table(checks).filter(pl.col("status") != "ok").to_dicts(),
+        "tasks": plans,
+        "approved": None,
+    }
+    return Load(folder, {}).saved(**facts, hash=_hash(facts))
+
+
+def _survey_task(task: Task, clients: Mapping[str, Client], profile: Profile, bucket_rows: int) -> dict[str, Any]:
+    source_client, client = clients[task.source.system], clients[task.destination.system]
+    entity = client.entity(task.destination.entity)
+    kept = {*task.key, task.amount, task.currency}
+    short = task.model_copy(update={"fields": tuple(field for field in task.fields if field.destination in kept)})
+    source = pull(source_client, task.source.entity, mapping.source_columns(short))
+    flows = mapping.filter_outcome(source, short).is_null()
+    rows = mapping.expected(source, short, entity).rows.select(
+        key=_one_text(list(task.key)),
+        amount=pl.col(task.amount) if task.amount else pl.lit(None, MONEY),
+        currency=pl.col(task.currency) if task.currency else pl.lit(None, pl.String),
+    )
+    first, other = next(iter(task.key.values())), next(iter(task.key))
+    found = pull(client, task.destination.entity, list(task.key)).select(key=_one_text(list(task.key)), first=other)
+    flowing = rows.filter(flows & rows["key"].is_not_null())
+    new = flowing.join(found, on="key", how="anti")
+    money = new.group_by("currency").agg(pl.col("amount").sum()).filter(pl.col("amount") != 0).sort("currency")
+    ahead = _ahead(client, new.height)
+    return {
+        "task": task.name,
+        "source": f"{task.source.system} {task.source.entity}",
+        "destination": f"{task.destination.system} {task.destination.entity}",
+        "source_rows": source.height,
+        "flowing": int(flows.sum()),
+        "destination_rows": found.height,
+        "there": flowing.height - new.height,
+        "to_create": new.height,
+        "money": dict(money.select(pl.col("currency").fill_null(""), as_text("amount", MONEY)).iter_rows()),
+        **ahead,
+        "keys": _digest(flowing["key"]),
+        "template": hashlib.sha256(task.model_dump_json().encode()).hexdigest(),
+        "bounds": _bounds(task, source_client, client, source[first], found["first"], bucket_rows),
+    }
+
+
+def _ahead(client: Client, rows: int) -> dict[str, Any]:
+    return {"channel": "single", "calls": rows, "seconds": round(rows / 20, 1)}
+
+
+def _one_text(names: Sequence[str]) -> pl.Expr:
+    """A key as one text, as services compare keys: without case and blanks around it; null where a part is."""
+    parts = [pl.col(name).cast(pl.String).str.strip_chars().str.to_lowercase() for name in names]
+    return pl.concat_str(parts, separator="\x1f")
+
+
+def _digest(keys: pl.Series) -> str:
+    digest = hashlib.sha256()
+    for piece in keys.sort().to_frame().iter_slices(100_000):
+        digest.update(piece.write_ndjson().encode())
+    return digest.hexdigest()
+
+
+def _bounds(
+    task: Task, source: Client, found: Client, ours: pl.Series, theirs: pl.Series, bucket_rows: int
+) -> list[dict[str, Any]]:
+    """Where the key ranges begin: ``low`` (None: at the very beginning), source ``rows``, ``bucket``."""
+    part_rows = min(PART_ROWS, bucket_rows)
+    whole = [{"low": None, "rows": ours.len(), "bucket": 1}]
+    types = {
+        _edm(source.entity(task.source.entity), next(iter(task.key.values()))),
+        _edm(found.entity(task.destination.entity), next(iter(task.key))),
+    }
+    field = task.field(next(iter(task.key)))
+    is_plain = field.map == "copy" and not field.transform and not field.truncate
+    if len(types) > 1 or not types <= {*_RANGED} or not is_plain or ours.len() + theirs.len() <= part_rows:
+        return whole
+    sides = [
+        side.to_frame("value").drop_nulls().group_by("value").agg(pl.len().alias(name))
+        for side, name in ((ours, "ours"), (theirs, "theirs"))
+    ]
+    both = sides[0].join(sides[1], on="value", how="full", coalesce=True).fill_null(0)
+    order = pl.col("value").str.to_lowercase() if both.schema["value"] == pl.String else pl.col("value")
+    both = both.sort(order, "value").with_columns(pl.col("ours", "theirs").cum_sum().cast(pl.Int64))
+    both = both.with_columns(seen=pl.max_horizontal("ours", "theirs"))
+    number = (pl.col("seen") - 1) // part_rows
+    if both.schema["value"] == pl.String:
+        # Blanks, stars and quotes at a border mean other things to one service than to the other.
+        is_safe = pl.col("value").str.contains(r"^[0-9A-Za-z][0-9A-Za-z_-]*$")
+        both = both.with_columns(is_safe=is_safe)
+    else:
+        both = both.with_columns(is_safe=pl.lit(True))
+    starts = (
+        both.with_columns(number=number, before=pl.col("ours").shift(1, fill_value=0))
+        .filter("is_safe")
+        .unique("number", keep="first", maintain_order=True)
+        .select(low=pl.col("value"), before="before", bucket=pl.col("number") // (bucket_rows // part_rows))
+    )
+    lows: list[Any] = [None, *starts["low"].to_list()[1:]]
+    befores = [0, *starts["before"].to_list()[1:], ours.len()]
+    buckets = starts["bucket"].rle_id().to_list()
+    return [
+        {"low": low, "rows": befores[i + 1] - befores[i], "bucket": int(bucket) + 1}
+        for i, (low, bucket) in enumerate(zip(lows, buckets, strict=True))
+    ]
+
+
+def _edm(entity: Entity, name: str) -> str:
+    """The type of a key column; of one over a lookup, text."""
+    if "(" in name:
+        return "polymorphic"
+    return "Edm.String" if "." in name else entity.column(name).edm_type
+
+
+def parts_of(task: Task, plan: Mapping[str, Any], clients: Mapping[str, Client]) -> list[Part]:
+    """The buckets of a task, each with the filters that read it from both sides.
+
+    Args:
+        task: The task.
+        plan: Its entry in ``load.json``.
+        clients: By system.
+    """
+    bounds = plan["bounds"]
+    if len(bounds) == 1:
+        return [Part(1, (), (), bounds[0]["rows"])]
+    columns = []
+    for side, name in ((task.source, next(iter(task.key.values()))), (task.destination, next(iter(task.key)))):
+        entity = clients[side.system].entity(side.entity)
+        columns.append((name.replace(".", "/"), _edm(entity, name)))
+    lows = [bound["low"] for bound in bounds]
+    found: dict[int, Part] = {}
+    for i, bound in enumerate(bounds):
+        high = lows[i + 1] if i + 1 < len(lows) else None
+        ours, theirs = (_range(column, edm, bound["low"], high) for column, edm in columns)
+        part = found.get(bound["bucket"], Part(bound["bucket"], (), (), 0))
+        found[part.number] = Part(part.number, (*part.source, ours), (*part.found, theirs), part.rows + bound["rows"])
+    return list(found.values())
+
+
+def _range(column: str, edm: str, low: Any, high: Any) -> str:
+    """Half open; rows without a key are in the first one."""
+    if low is None:
+        return (
+            f"({column} lt {literal(high, edm)} or {column} eq null)"
+            if edm == "Edm.String"
+            else (f"{column} lt {literal(high, edm)}")
+        )
+    begin = f"{column} ge {literal(low, edm)}"
+    return begin if high is None else f"{begin} and {column} lt {literal(high, edm)}"
+
+
+def _hash(facts: Mapping[str, Any]) -> str:
+    head = {name: facts[name] for name in (*_HEAD, "update", "bucket_rows")}
+    tasks = [{name: task[name] for name in ("task", "template", "keys", "bounds")} for task in facts["tasks"]]
+    return hashlib.sha256(json.dumps([head, tasks], sort_keys=True).encode()).hexdigest()
+
+
+def read_load(folder: Path, tasks: Mapping[str, Task] | None = None) -> Load:
+    """Read a load.
+
+    Args:
+        folder: Where it is kept.
+        tasks: The tasks as they are now, held against those that were approved.
+
+    Raises:
+        PlanError: There is none, it is broken, or it was changed since; likewise its templates.
+    """
+    try:
+        facts = json.loads((folder / "load.json").read_text("utf-8"))
+        is_same = _hash(facts) == facts["hash"]
+    except FileNotFoundError:
+        raise PlanError(f"{folder} holds no load (no load.json); give the folder that `p2c load` printed") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise PlanError(f"{folder}/load.json is broken ({type(error).__name__}: {error}); load anew") from None
+    if not is_same:
+        raise PlanError(f"{folder}: the load was changed after it was planned; load anew")
+    for plan in facts["tasks"] if tasks is not None else ():
+        known = tasks.get(plan["task"]) if tasks else None
+        if known is None or hashlib.sha256(known.model_dump_json().encode()).hexdigest() != plan["template"]:
+            raise PlanError(f"{folder}: the template of {plan['task']} is another one than was approved; load anew")
+    return Load(folder, facts)
+
+
+def unready(load: Load) -> list[Mapping[str, Any]]:
+    """The checks that forbid a load. Repeated keys do not: their rows are held back one by one, and told."""
+    checks: Sequence[Mapping[str, Any]] = load.facts["checks"]
+    return [check for check in checks if check["status"] == "failed" and not check["name"].startswith("no repeated")]
+
+
+def approve(load: Load, by: str) -> Load:
+    """Approve a load as it stands.
+
+    Raises:
+        PlanError: ``by`` is blank, or a system is not ready.
+    """
+    if not by.strip():
+        raise PlanError("who approves the load? give a name")
+    failed = [f"{check['name']}: {check['found']}" for check in unready(load)]
+    if failed:
+        raise PlanError(f"the systems are not ready, nothing was sent: {'; '.join(failed)}; see p2c preflight")
+    if load.approved:
+        return load  # who approved it first stays on record
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    return load.saved(approved={"by": by.strip(), "when": when, "hash": load.hash})
+
+
+def check_systems(load: Load, clients: Mapping[str, Client], profile: Profile) -> None:
+    """Raise `PlanError` when the load was planned for other systems, another company or profile."""
+    check_addresses(load.facts, clients, profile.name)
+
+
+def load_table(load: Load) -> pl.DataFrame:
+    """A load for people, a row a task.
+
+    Returns:
+        ``task``, ``source_rows``, ``flowing``, ``destination_rows``, ``there``, ``to_create``, ``amount`` (of these, a
+        line a currency), ``buckets``, ``channel``, ``calls``, ``seconds`` (at least, by the services' limits).
+    """
+    names = ["task", "source_rows", "flowing", "destination_rows", "there", "to_create"]
+    lines = [
+        {name: task[name] for name in names}
+        | {
+            "amount": "\n".join(money_text(Decimal(amount), currency) for currency, amount in task["money"].items()),
+            "buckets": max(bound["bucket"] for bound in task["bounds"]),
+            "channel": task["channel"],
+            "calls": task["calls"],
+            "seconds": task["seconds"],
+        }
+        for task in load.tasks
+    ]
+    return pl.DataFrame(lines, infer_schema_length=None)
