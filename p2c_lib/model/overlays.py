@@ -197,7 +197,7 @@ def lay_over(sources: Sources, overlay: Node) -> None:
     A piece is changed entry by entry (null takes an entry away), left out with ``drop``, and new with ``add: true``;
     without that an unknown name is a problem, so that a typing slip never passes as an addition.
     """
-    _known(sources, overlay, ("overlay", "note", "value_maps", "tasks"))
+    _known(sources, overlay, ("overlay", "note", "value_maps", "tasks", "causes"))  # causes: see `p2c_lib.causes`
     for name, changes in _mapping(sources, overlay, "value_maps").items():
         _change_value_map(sources, overlay["value_maps"], name, changes)
     places = {
@@ -258,20 +258,32 @@ def _change_task(sources: Sources, task: Node, changes: Node) -> Node:
     _known(sources, changes, ("fields", "filter", *of_destination, "key", "amount", "currency", "title", "note"))
     plain = {key: changes[key] for key in ("key", "amount", "currency", "title", "note") if key in changes}
     new = changed(task, Node(plain, changes.where))
-    new["fields"] = _change_list(sources, task.get("fields"), _mapping(sources, changes, "fields"), "destination")
+    new["fields"] = change_list(sources, task.get("fields"), _mapping(sources, changes, "fields"), "destination")
     if "filter" in changes:
-        new["filter"] = _change_list(sources, task.get("filter"), _mapping(sources, changes, "filter"), "name")
+        new["filter"] = change_list(sources, task.get("filter"), _mapping(sources, changes, "filter"), "name")
     for entry in of_destination:
         side = new.get("destination")
         if entry in changes and isinstance(side, Node):
-            conditions = _change_list(sources, side.get(entry), _mapping(sources, changes, entry), "name")
+            conditions = change_list(sources, side.get(entry), _mapping(sources, changes, entry), "name")
             new["destination"] = Node({**side, entry: conditions}, side.where, side.origins)
     return new
 
 
-def _change_list(sources: Sources, old: Any, changes: Node, label: str) -> list[Any]:
+def change_list(sources: Sources, old: Any, changes: Node, label: str, kind: str = "") -> list[Any]:
+    """A list of pieces, changed by their names.
+
+    Args:
+        sources: Takes the problems.
+        old: The pieces as they stand.
+        changes: By name: entries to set, ``drop``, or with ``add: true`` a new piece.
+        label: The entry that holds the name.
+        kind: What a piece is called; by default a field, or a condition.
+
+    Returns:
+        The pieces, each knowing its file.
+    """
     items = list(old) if isinstance(old, list) else []
-    kind = "field" if label == "destination" else "condition"
+    kind = kind or ("field" if label == "destination" else "condition")
     for name, change in changes.items():
         where = changes.at(name)
         found = [i for i, item in enumerate(items) if isinstance(item, Node) and item.get(label) == name]
