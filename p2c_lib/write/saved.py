@@ -145,11 +145,14 @@ def check_addresses(head: Mapping[str, Any], clients: Mapping[str, Client], prof
 
 
 def _hash(head: Mapping[str, Any], rows: pl.DataFrame) -> str:
-    """SHA-256 over the head and the rows as JSON lines, the same however parquet packs them."""
+    """SHA-256 over the head and the rows, each column's lengths and texts: the same however parquet packs them."""
     digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
-    lines = rows.select(PLAN_COLUMNS.names()).with_columns(pl.col("amount").cast(pl.String))
-    for piece in lines.iter_slices(100_000):
-        digest.update(piece.write_ndjson().encode())
+    for piece in rows.select(PLAN_COLUMNS.names()).iter_slices(100_000):
+        for column in piece.iter_columns():
+            text = column.cast(pl.String)
+            lengths = text.str.len_bytes().fill_null(2**32 - 1)  # a null is no empty text
+            digest.update(lengths.to_numpy().astype("<u4").tobytes())
+            digest.update(text.fill_null("").str.join("").item().encode())
     return digest.hexdigest()
 
 
