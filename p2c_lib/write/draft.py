@@ -14,6 +14,7 @@ from p2c_lib.model import FieldMap, Task
 from p2c_lib.pull import MONEY
 from p2c_lib.write.documents import doubled_freight_tax, read_states, state_field, too_fine, unsold
 from p2c_lib.write.lookups import Resolved, resolve
+from p2c_lib.write.reading import bound_to
 from p2c_lib.write.saved import LEFT_OUT, PLAN_COLUMNS
 from p2c_lib.write.staging import Staged
 
@@ -208,7 +209,14 @@ class Draft:
             after=as_text("value", wanted[name].dtype),
             amount=pl.when(is_create).then(pl.col("amount")).otherwise(pl.col("cell_amount")),
         )
-        return self._wired(part, field).pipe(self._held, field)
+        return self._wired(client, part, field).pipe(self._held, field)
+
+    def _bound(self, client: Client, path: str, part: pl.DataFrame) -> pl.DataFrame:
+        """What rows to be updated are bound to: ``order``, ``bound``; read now, as names may be those of several."""
+        updates = part.filter(pl.col("action") == "update").select("order", "target")
+        if updates.is_empty() or self.system != "sales":
+            return pl.DataFrame(schema={"order": pl.UInt32, "bound": pl.String})
+        return bound_to(client, self.entity, f"_{path.split('.')[0]}_value", updates)
 
     def _off(self, client: Client, field: FieldMap, part: pl.DataFrame) -> pl.Series | None:
         """Why other rows keep a field from being written; None where none can."""
@@ -219,12 +227,14 @@ class Draft:
         ids = part["target"].str.json_path_match(f"$.{self.entity.key[0]}")
         return doubled_freight_tax(client, self.entity.name, field.destination, ids)
 
-    def _wired(self, part: pl.DataFrame, field: FieldMap) -> pl.DataFrame:
-        """Add ``property``, ``wire`` and ``sent``; a create says nothing of what is null anyway."""
+    def _wired(self, client: Client, part: pl.DataFrame, field: FieldMap) -> pl.DataFrame:
+        """Add ``property``, ``wire``, ``was`` and ``sent``; a create says nothing of what is null anyway."""
         name = field.destination
         column = self.entity.columns.get(name)
-        is_create, sent = pl.col("action") == "create", pl.col("after")
+        is_create, sent, was = pl.col("action") == "create", pl.col("after"), pl.col("before")
         if "." in name:
+            part = part.join(self._bound(client, name, part), on="order", how="left", maintain_order="left")
+            was = pl.col("bound")
             navs = [x for x in self.entity.lookups if x.column == f"_{name.split('.')[0]}_value"]
             by_set = pl.col("set").replace_strict({x.target: x.nav for x in navs}, default=None, return_dtype=pl.String)
             is_made = pl.col("id").is_null() & pl.col("parent").is_not_null()
@@ -241,16 +251,24 @@ class Draft:
             wire = pl.lit("boolean" if edm == "Edm.Boolean" else "number" if edm in _NUMBERS else "string")
             if part["value"].dtype == pl.Datetime:
                 sent = pl.col("value").dt.strftime(_MOMENT)
+                was = was.str.to_datetime("%+", time_unit="us", time_zone="UTC").dt.strftime(_MOMENT)
             elif part["value"].dtype == pl.Date and edm == "Edm.DateTimeOffset":
                 sent = pl.col("value").dt.strftime("%Y-%m-%dT12:00:00Z")
+                was = was + pl.lit("T12:00:00Z")
             keep = ~is_create | sent.is_not_null()
             if self.system == "fno" and edm == "Edm.String":
-                sent, keep = sent.fill_null(""), pl.lit(True)
+                sent, was, keep = sent.fill_null(""), was.fill_null(""), pl.lit(True)
             elif self.system == "fno" and edm == "Edm.DateTimeOffset":
                 sent = pl.when(is_create).then(sent).otherwise(sent.fill_null(_NO_DATE))
+                was = was.fill_null(_NO_DATE)
         # What the value map does not know is null too, but must not vanish.
         keep = keep | pl.col("unknown").is_not_null()
-        return part.filter(keep).with_columns(property=prop, wire=wire, sent=sent).drop("nav", "parent", "set")
+        part = part.with_columns(was=pl.when(~is_create).then(was))
+        return (
+            part.filter(keep)
+            .with_columns(property=prop, wire=wire, sent=sent)
+            .drop("nav", "parent", "set", "bound", strict=False)
+        )
 
     def _held(self, part: pl.DataFrame, field: FieldMap) -> pl.DataFrame:
         """Add ``held``, why the field cannot be sent, and ``fatal``: whether a create cannot go without it."""

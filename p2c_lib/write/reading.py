@@ -13,7 +13,7 @@ from p2c_lib.connect.pages import dtype
 from p2c_lib.pull import ETAG, pull
 from p2c_lib.store import StoreClient
 
-__all__ = ["keys_of", "read_rows"]
+__all__ = ["bound_to", "keys_of", "read_rows"]
 
 _AT_ONCE = {"sales": 50, "fno": 20}
 """Keys in one filter: F&O takes queries of 2,048 characters and filters of 100 nodes, Sales far longer ones."""
@@ -74,6 +74,33 @@ def read_rows(client: Client, entity: Entity, keys: pl.DataFrame, columns: Seque
             frames = pool.map(lambda part: _by_name(client, entity, part, names, wanted), parts)
         found.append(_joined(keys, pl.concat(frames), names, entity, columns))
     return pl.concat(found)
+
+
+def bound_to(client: Client, entity: Entity, column: str, rows: pl.DataFrame) -> pl.DataFrame:
+    """Say what a lookup of rows points to.
+
+    Args:
+        client: Of Sales.
+        entity: The rows' set.
+        column: The lookup's column, ``_customerid_value``.
+        rows: ``order`` and ``target`` (JSON: the set's key).
+
+    Returns:
+        ``order`` and ``bound``, ``/accounts(<guid>)``; null where it points nowhere, no row where there is none.
+    """
+    keys = pl.concat([rows.select("order"), keys_of(rows["target"])], how="horizontal")
+    found = read_rows(client, entity, keys, [column]).select("order", id=column)
+    sets = list(dict.fromkeys(lookup.target for lookup in entity.lookups if lookup.column == column))
+    parts = []
+    for name in sets:
+        mine = found.drop_nulls()
+        if len(sets) > 1:  # which of them has the row: an id is in one set only
+            target = client.entity(name)
+            there = read_rows(client, target, mine.rename({"id": target.key[0]}), [])
+            mine = mine.join(there, on="order", how="semi")
+        parts.append(mine.select("order", bound=pl.format("/{}({})", pl.lit(name), "id")))
+    told = pl.concat(parts) if parts else pl.DataFrame(schema={"order": pl.UInt32, "bound": pl.String})
+    return found.select("order").join(told, on="order", how="left", maintain_order="left")
 
 
 def _by_name(client: Client, entity: Entity, part: pl.DataFrame, names: list[str], wanted: list[str]) -> pl.DataFrame:

@@ -33,6 +33,7 @@ _TYPES: dict[str, pl.DataType] = {
     "property": pl.String(),
     "before": pl.String(),
     "after": pl.String(),
+    "was": pl.String(),
     "sent": pl.String(),
     "wire": pl.String(),
     "amount": MONEY,
@@ -43,10 +44,12 @@ PLAN_COLUMNS = pl.Schema(_TYPES)
 """One row a field of an action. ``order`` numbers the actions in the order of sending; ``after_order`` is the action
 that must be done first (the parent's create), ``staged_order`` the one that brings its
 row into the store. ``target`` is JSON: the destination's key for an update, the task's key
-for a create. ``before`` and ``after`` are for people; ``property``, ``sent`` and ``wire`` (string, number, boolean,
-bind, made: a row that this plan makes first, as set and key) make the body; what has the wire ``computed`` is worked
-out by the service when the rest is sent, which of a ``recalculate`` is an amount as it stands. ``held`` says why a
-field is not sent; an action whose fields are all held is not sent at all."""
+for a create. ``action`` is create, update, recalculate (an amount is sent as it stands, for the service to work out
+others), deactivate (an update of the state) or delete, whose rows have the fields as they stand and no property.
+``before`` and ``after`` are for people; ``property``, ``sent`` and ``wire`` (string, number, boolean, bind, made: a row
+that this plan makes first, as set and key) make the body; ``was`` is what stood there in the form of ``sent``, to be
+put back; what has the wire ``computed`` is worked out by the service when the rest is sent. ``held`` says why a field
+is not sent; an action whose fields are all held is not sent at all."""
 
 HEAD = ("run_id", "profile", "company", "sales_url", "fno_url", "cds_url")
 

@@ -355,6 +355,6 @@ def _touches(draft: Draft, rows: pl.DataFrame, orders: pl.Series, field: str) ->
             held=pl.lit(None, pl.String),
         )
         .with_columns(before=_amount("before"))
-        .with_columns(after="before", sent="before")
+        .with_columns(after="before", was="before", sent="before")
         .select(PLAN_COLUMNS.names())
     )
