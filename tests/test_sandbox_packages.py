@@ -263,7 +263,7 @@ def test_a_manifest_without_a_field_map_does_nothing_and_says_that_it_succeeded(
 def test_what_an_import_is_told_is_checked(dmf: Dmf, run: str) -> None:
     data = customers([GOOD])
     url = dmf.upload(data)
-    cut = dmf.upload(data[: len(data) // 2])
+    cut = dmf.upload(data[: len(data) // 2], "cut.zip")
     assert "End of Central Directory" in dmf.refused("ImportFromPackage", **dmf.wishes(cut, run))
     wrong = dmf.refused("ImportFromPackage", **dmf.wishes(url, run, legalEntityId="XXXX"))
     assert "Legal entity 'XXXX' does not exist" in wrong
@@ -374,7 +374,7 @@ def test_addresses_end_and_blobs_need_no_token_where_all_else_does(start: Start)
 def test_executions_take_their_time_one_after_the_other_and_can_be_canceled(start: Start) -> None:
     dmf = start(package_start_s=0.3, package_row_s=0.0005, limits={"fno": {"requests": 1, "window_s": 300}})
     rows = [[f"{at:05}", "x", "10", "1"] for at in range(600)]
-    urls = [dmf.upload(customers([[f"{name}{row[0]}", *row[1:]] for row in rows])) for name in "ABC"]
+    urls = [dmf.upload(customers([[f"{name}{row[0]}", *row[1:]] for row in rows]), name) for name in "ABC"]
     for name, url in zip("ABC", urls, strict=True):
         assert dmf.act("ImportFromPackage", **dmf.wishes(url, name)) == name
     assert {dmf.act("GetExecutionSummaryStatus", executionId=name) for name in "ABC"} == {"NotRun"}
