@@ -24,7 +24,8 @@ from p2c_lib.model import find_task, load_templates
 from p2c_lib.sandbox import lifecycle
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = ["preflight", "products", "accounts", "contacts", "quotes", "orders", "invoices", "overview", "history"]
+MASTERS = ["products", "accounts", "contacts"]
+NAMES = ["preflight", *MASTERS, "quotes", "orders", "invoices", "initial_load", "overview", "history"]
 TASKS = ["products", "accounts", "contacts", "contacts_to_customer"]
 HEADERS = ["quote_headers", "order_headers_to_sales", "invoice_headers"]
 DONE = ["accounts", "contacts_to_customer"]
