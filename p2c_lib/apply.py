@@ -1,48 +1,53 @@
 """An approved plan to calls, each with a line in the journal before and after it; killed anywhere, it goes on there.
 
 What is in doubt (a call whose answer is not known) is looked up at the service before anything is sent again, and a
-row that someone else changed since it was compared is reported, never overwritten.
+row that someone else changed since it was compared is reported, never overwritten. How rows go out is a channel's
+affair (`p2c_lib.channels`), how many calls at once the client's (`p2c_lib.pace`).
 """
 
 from __future__ import annotations
 
+import math
+import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import cast
-from uuid import UUID, uuid5
 
-import orjson
 import polars as pl
 
+from p2c_lib.channels import CHANNELS, FEW, Channel, Chunk, check_name, choose, offered, told
 from p2c_lib.config import Profile
-from p2c_lib.connect import Client, Entity
-from p2c_lib.errors import P2CError, PlanError
-from p2c_lib.journal import FINAL, Journal, Seen, State
+from p2c_lib.connect import Client
+from p2c_lib.errors import ConnectError, P2CError, PermissionDenied, PlanError, SignInError, Throttled
+from p2c_lib.journal import FINAL, SETTLED, Journal
+from p2c_lib.pace import next_rows
 from p2c_lib.store import StoreClient
 from p2c_lib.write import Plan, check_addresses, read_plan
-from p2c_lib.write.calls import Action, Answer, Why, facts_of, is_unique, judge, send, wire_value
+from p2c_lib.write.lots import Lot, Work, answer_facts, intent_facts, works
 from p2c_lib.write.staging import merge
-from p2c_lib.write.standing import read_standing
+from p2c_lib.write.standing import is_unique, look
 
-__all__ = ["Applied", "apply", "counts", "journal_table"]
+__all__ = ["Applied", "Pulse", "apply", "counts", "journal_table"]
 
 Progress = Callable[[int, int], None]
 """Called with the actions that are settled so far and those that are to be sent in all."""
 
-_ATTEMPTS = 3  # how often one call of one run is sent when its answers keep getting lost
+_ATTEMPTS = 3  # how often one action of one run is sent when its answers keep getting lost
+_PATIENCE = 20  # and when the service keeps putting it off
+_FIRST_ROWS = 250  # of a call, until its time is known
+_AIM_S = 10.0  # seconds that a call should take at most: what a timeout cuts off must be looked up
 
 
 @dataclass(frozen=True)
 class Applied:
-    """What became of a plan's actions; each is counted once, and ``sent`` counts calls.
+    """What became of a plan's actions; each is counted once, and ``sent`` counts how often one was sent.
 
-    ``created`` and ``updated`` were done by this call of `apply`; ``already`` needed nothing, being done before or
-    found as wanted; ``conflicts`` changed meanwhile and were left alone; ``failed`` were refused; ``held`` are not
-    sent, as the plan says or because their parent could not be made; ``remaining`` wait for the next `apply`.
+    ``created``, ``updated`` and ``deleted`` were done by this call of `apply`; ``already`` needed nothing, being done
+    before or found as wanted; ``conflicts`` changed meanwhile and were left alone; ``failed`` were refused; ``held``
+    are not sent, as the plan says or because their parent could not be made; ``remaining`` wait for the next `apply`.
     """
 
     sent: int = 0
@@ -53,6 +58,30 @@ class Applied:
     already: int = 0
     held: int = 0
     remaining: int = 0
+    deleted: int = 0
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """How far sending has come.
+
+    Attributes:
+        settled: Actions that need nothing more.
+        total: Actions that are to be sent in all.
+        errors: Of the settled ones, those that failed or were changed meanwhile.
+        rows_per_second: Of this call of `apply`, over the last seconds.
+        seconds_left: At that rate; None as long as there is none.
+        task: What is being sent.
+        channel: How.
+    """
+
+    settled: int
+    total: int
+    errors: int
+    rows_per_second: float
+    seconds_left: float | None
+    task: str
+    channel: str
 
 
 def apply(
@@ -61,23 +90,32 @@ def apply(
     clients: Mapping[str, Client],
     *,
     progress: Progress | None = None,
+    watch: Callable[[Pulse], None] | None = None,
+    channel: str | None = None,
+    only: pl.Series | None = None,
 ) -> Applied:
-    """Send an approved plan, from where the journal ends.
+    """Send what was approved of a plan, from where the journal ends.
 
     Args:
         run_dir: The run's folder, with a plan that was approved as it stands.
         profile: The profile in use, its name held against the one that was compared; None to leave that out.
         clients: By system; several calls go out at once (``limits.parallel``).
         progress: Called as actions are settled.
+        watch: The same with rate, time left and errors.
+        channel: Name of the channel to use wherever it can carry the rows; by default `choose` decides.
+        only: Numbers of the actions that are meant (``order``); of these, what failed before is tried again.
 
     Returns:
         Every action of the plan, counted once; a finished plan sends nothing.
 
     Raises:
-        PlanError: No plan, not approved, changed since, made for other systems, or being sent by another process.
+        PlanError: No plan, not approved, changed since, made for other systems, or being sent by another process; or
+            there is no such channel.
         SignInError, PermissionDenied, Throttled, ConnectError: The run had to stop; what was sent is in the
             journal, and the next `apply` goes on.
     """
+    if channel is not None:
+        check_name(channel)
     plan = read_plan(run_dir)
     if plan.approved is None:
         raise PlanError(f"{run_dir}: the plan was not approved; look at it and approve it first")
@@ -85,7 +123,7 @@ def apply(
         raise PlanError(f"{run_dir}: the plan was changed after {plan.approved['by']} approved it; approve it again")
     check_addresses(plan.head, clients, profile.name if profile else None)
     with Journal.opened(plan.folder / "journal.jsonl", plan.hash) as journal:
-        return _Sender(plan, clients, journal, progress).run()
+        return _Sender(plan, clients, journal, progress, watch, channel, only).run()
 
 
 def counts(done: Applied) -> dict[str, int]:
@@ -93,221 +131,371 @@ def counts(done: Applied) -> dict[str, int]:
     return asdict(done)
 
 
+@dataclass(frozen=True)
+class _Sent:
+    """A chunk's answers, and how long its calls took; infinity when an answer was lost."""
+
+    answers: pl.DataFrame
+    seconds: float
+
+
+@dataclass
+class _Lane:
+    """Chunks of one work on their way."""
+
+    work: Work
+    channel: Channel
+    rows: int  # a call takes
+    ready: deque[tuple[Lot, Chunk]]
+    running: dict[Future[_Sent], Lot]
+
+
 class _Sender:
-    def __init__(self, plan: Plan, clients: Mapping[str, Client], journal: Journal, progress: Progress | None) -> None:
-        self.plan, self.clients, self.journal, self.progress = plan, clients, journal, progress
-        self.seen = journal.seen
-        self.rows = plan.rows.filter(pl.col("held").is_null())
-        self.total = plan.rows["order"].n_unique()
-        self.to_send = self.rows["order"].n_unique()
-        self.settled = sum(seen.state in FINAL for seen in self.seen.values())
-        self.before = dict(self.seen)
+    def __init__(
+        self,
+        plan: Plan,
+        clients: Mapping[str, Client],
+        journal: Journal,
+        progress: Progress | None,
+        watch: Callable[[Pulse], None] | None,
+        channel: str | None,
+        only: pl.Series | None,
+    ) -> None:
+        self.plan, self.clients, self.journal, self.progress, self.watch = plan, clients, journal, progress, watch
+        self.seen, self.forced, self.is_again = journal.seen, channel, only is not None
+        self.rows = plan.sendable()
+        self.orders = self.rows["order"].unique()
+        if only is not None:
+            self.rows = self.rows.filter(pl.col("order").is_in(only.cast(pl.UInt32).implode()))
+        self.total, self.to_send = plan.rows["order"].n_unique(), self.rows["order"].n_unique()
+        states = self.seen.states(self.rows["order"].unique())
+        self.settled = int(states.is_in(self._final).sum())
+        self.errors = int(states.is_in([state for state in ("failed", "conflict") if state in self._final]).sum())
+        self.attempts_before = self.seen.attempts(self.orders)
         self.sent = 0
-        self.fresh: set[int] = set()  # actions that this call brought to an end by sending
-        self.lost_here: set[int] = set()
+        self.done = {"created": 0, "updated": 0, "deleted": 0}
+        self.lost: set[int] = set()  # actions whose answer was lost here
         self.stop: P2CError | None = None
+        self.pace: deque[tuple[float, int]] = deque([(time.monotonic(), self.settled)])
+        self.now = ("", "")
+
+    @property
+    def _final(self) -> list[str]:
+        return [state for state in FINAL if state != "failed" or not self.is_again]
 
     def run(self) -> Applied:
         for (task,), rows in self.rows.group_by("task", maintain_order=True):
-            open_ = self._open(rows, str(task))
-            if open_.height and self.stop is None:
-                (self._merge if open_["system"][0] == "cds" else self._send_all)(open_)
+            states = self.seen.states(rows["order"])
+            open_ = rows.filter(~states.is_in(self._final).fill_null(False))
+            if open_.is_empty() or self.stop is not None:
+                continue
+            self.now = (str(task), "")
+            client = self.clients[open_["system"][0]]
+            todo = list(works(self.plan.hash, open_, client))
+            if open_["system"][0] == "cds":
+                self._merge(todo, open_)
+            else:
+                for work in todo:
+                    self._send_all(work)
         self.journal.sync()
         if self.stop is not None:
             raise self.stop
         return self._count()
 
-    def _open(self, rows: pl.DataFrame, task: str) -> pl.DataFrame:
-        final = pl.Series([order for order, seen in self.seen.items() if seen.state in FINAL], dtype=pl.UInt32)
-        return rows.filter(~pl.col("order").is_in(final.implode()))
+    # --- a task -----------------------------------------------------------------------------------------------
 
-    def _merge(self, rows: pl.DataFrame) -> None:
+    def _merge(self, todo: list[Work], rows: pl.DataFrame) -> None:
         """A first leg goes into the store in one merge, with its lines in the journal before and after."""
-        client = self.clients["cds"]
-        actions = {a.order: a for a in self._actions(rows, client, client.entity(rows["entity"][0]))}
+        number = self.seen.batches + 1
         ready = []
-        for action in actions.values():
-            answer = self._orphaned(action)
-            if answer is None:
-                ready.append(action)
-            else:
-                self._note(action, answer, sent=False)
+        for work in todo:
+            lot = self._held_back(work.lot(work.actions, pl.repeat("new", work.actions.height, eager=True)))
+            if lot.actions.height:
+                self.journal.intend(intent_facts(work, lot), batch=number, channel="store")
+                ready.append(lot.actions)
         if not ready:
             return
-        self.journal.intend((action.order, facts_of(action)) for action in ready)
-        going = rows.filter(pl.col("order").is_in([action.order for action in ready]))
+        actions = pl.concat(ready)
+        going = rows.filter(pl.col("order").is_in(actions["order"].implode()))
         try:
-            answers = merge(cast(StoreClient, client), going, self.plan.head["run_id"])
-        except P2CError as error:
-            for action in ready:  # a merge is whole or not at all
-                self.journal.answer(action.order, "open", error=f"{type(error).__name__}: {error}")
+            answers = merge(cast(StoreClient, self.clients["cds"]), going, self.plan.head["run_id"])
+        except P2CError as error:  # a merge is whole or not at all
+            self._note(actions.with_columns(state=pl.lit("open"), error=pl.lit(f"{type(error).__name__}: {error}")))
             self.stop = error
             return
-        for order, (state, facts) in answers.items():
-            self.sent += state in ("created", "updated")
-            self._note(actions[order], Answer(state, facts), sent=True)
+        told_ = pl.DataFrame(
+            [(order, state, facts.get("version"), facts.get("reason")) for order, (state, facts) in answers.items()],
+            schema={"order": pl.UInt32, "state": pl.String, "version": pl.Int64, "reason": pl.String},
+            orient="row",
+        )
+        self.sent += int(told_["state"].is_in(["created", "updated"]).sum())
+        self._note(actions.drop("etag", "id").join(told_, on="order"))
 
-    def _send_all(self, rows: pl.DataFrame) -> None:
-        first = rows.row(0, named=True)
-        client = self.clients[first["system"]]
-        entity = client.entity(first["entity"])
-        actions = self._actions(rows, client, entity)
-        again: deque[tuple[Action, Why, str]] = deque()
-        running: dict[Future[Answer], Action] = {}
-        parallel = client.limits.parallel
+    def _send_all(self, work: Work) -> None:
+        """Send one work, what others of it wait for first."""
+        client, rows = work.client, work.actions.height
+        is_asked = self.forced is not None or rows > FEW
+        offers = offered(client, work.entity) if is_asked else ("single",)
+        channel = CHANNELS[choose(client.system, work.verb, rows, offers, self.forced)]
+        self.now = (work.actions["task"][0], channel.name)
+        pending = self._again_whole(work)
+        while pending.height and self.stop is None:
+            waits = pending["after_order"].is_in(pending["order"].implode()).fill_null(False)
+            ready = pending.filter(~waits)
+            if ready.is_empty():
+                break  # they wait for each other
+            self._send(work, channel, ready)
+            pending = pending.filter(waits)
+
+    def _again_whole(self, work: Work) -> pl.DataFrame:
+        """Chunks whose fate is not known go to a channel that can say it for the chunk as a whole; gives the rest."""
+        actions, orders = work.actions, work.actions["order"]
+        is_open = self.seen.states(orders) == "doubt"
+        batches = self.seen.in_batch(orders)
+        for number in batches.filter(is_open.fill_null(False)).unique().sort():
+            channel = CHANNELS.get(self.seen.channels.get(number, ""))
+            if channel is None or not channel.repeatable or self.stop is not None:
+                continue
+            mine = (batches == number) & is_open.fill_null(False)
+            lot = work.lot(work.actions.filter(mine), pl.repeat("doubt", int(mine.sum()), eager=True))
+            chunk = work.chunk(lot, self.seen.attempts(lot.actions["order"]), number)
+            self._drain(_Lane(work, channel, channel.rows_a_call, deque([(lot, chunk)]), {}), actions.clear())
+            actions = actions.filter(~pl.col("order").is_in(lot.actions["order"].implode()))
+        return actions
+
+    def _send(self, work: Work, channel: Channel, actions: pl.DataFrame) -> None:
+        self._drain(_Lane(work, channel, min(_FIRST_ROWS, channel.rows_a_call), deque(), {}), actions)
+
+    # --- the loop ---------------------------------------------------------------------------------------------
+
+    def _drain(self, lane: _Lane, actions: pl.DataFrame) -> None:
+        """Send chunks, some at once, until nothing of these actions and of what must be sent again is left."""
+        work, channel = lane.work, lane.channel
+        parallel = min(work.client.limits.parallel, channel.lanes or work.client.limits.parallel)
+        again: deque[Lot] = deque()
+        at = 0
         pool = ThreadPoolExecutor(parallel)
         try:
-            more = True
-            while more or again or running:
-                while (more or again) and self.stop is None and len(running) <= parallel:
-                    batch = [again.popleft() for _ in range(min(len(again), 4 * parallel))]
-                    room = 4 * parallel - len(batch)
-                    new = list(islice(actions, room))
-                    more = more and (bool(new) or not room)
-                    batch += [(action, "doubt" if self._state(action) == "doubt" else "new", "") for action in new]
-                    for action in self._settle(client, entity, batch):
-                        running[pool.submit(send, client, action)] = action
+            while at < actions.height or again or lane.ready or lane.running:
+                while self.stop is None and len(lane.running) <= parallel:
+                    if not lane.ready and again:
+                        self._prepare(lane, again.popleft())
+                    elif not lane.ready and at < actions.height:
+                        part = actions.slice(at, _next(lane, actions.height - at, parallel))
+                        at += part.height
+                        doubt = (self.seen.states(part["order"]) == "doubt").fill_null(False)
+                        why = pl.select(pl.when(doubt).then(pl.lit("doubt")).otherwise(pl.lit("new"))).to_series()
+                        self._prepare(lane, work.lot(part, why))
+                    elif not lane.ready:
+                        break
+                    if lane.ready:
+                        lot, chunk = lane.ready.popleft()
+                        lane.running[pool.submit(_call, work.client, channel, chunk)] = lot
                 if self.stop is not None:
-                    more = False
+                    at = actions.height
                     again.clear()
-                    self._take_back(running)
-                if running:
-                    done, _ = wait(running, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        self._answered(running.pop(future), future.result(), again)
+                    self._take_back(lane)
+                if lane.running:
+                    done, _ = wait(lane.running, return_when=FIRST_COMPLETED)
+                    again += self._answered(lane, {future: lane.running.pop(future) for future in done})
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _state(self, action: Action) -> State | None:
-        seen = self.seen.get(action.order)
-        return seen.state if seen else None
-
-    def _settle(self, client: Client, entity: Entity, batch: list[tuple[Action, Why, str]]) -> list[Action]:
+    def _prepare(self, lane: _Lane, lot: Lot) -> None:
         """Answer what needs no call (parent missing, done already, conflicts); note the rest as about to be sent."""
-        unique = is_unique(entity)
-        asked = [a for a, why, _ in batch if why != "new" or (a.is_create and not unique(a.target))]
-        standing = read_standing(client, entity, [(a.order, a.target, a.after) for a in asked]) if asked else {}
-        ready = []
-        for action, why, error in batch:
-            answer = self._orphaned(action) if why == "new" else None
-            if answer is None and action.order in standing:
-                answer = judge(action, why, error, standing[action.order])
-            if answer is None and self._tried(action) >= _ATTEMPTS and why == "lost":
-                answer = Answer("doubt", {"error": f"the answer was lost {_ATTEMPTS} times"})
-            if answer is None:
-                ready.append(action)
-            else:
-                self._note(action, answer, sent=action.order in self.lost_here and why in ("lost", "changed"))
-        if ready:
-            self.journal.intend((action.order, facts_of(action)) for action in ready)
-        return ready
-
-    def _tried(self, action: Action) -> int:
-        before = self.before.get(action.order, Seen("open", 0)).attempt
-        return self.seen[action.order].attempt - before if action.order in self.seen else 0
-
-    def _orphaned(self, action: Action) -> Answer | None:
-        staged = self.seen.get(action.staged_order) if action.staged_order is not None else Seen("already", 0)
-        if staged is None or staged.state not in ("created", "updated", "already"):
-            return Answer("held", {"reason": "its row could not be brought into the store"})
-        if action.after_order is None:
-            return None
-        parent = self.seen.get(action.after_order)
-        if parent is not None and parent.state in ("created", "already", "conflict"):
-            return None  # a parent that someone else made in the meantime is there as well
-        return Answer("held", {"reason": "its parent could not be made"})
-
-    def _answered(self, action: Action, answer: Answer, again: deque[tuple[Action, Why, str]]) -> None:
-        self.sent += 1
-        if answer.why == "lost":
-            self.lost_here.add(action.order)
-        if answer.stop is not None:
-            self.stop = self.stop or answer.stop
-        if answer.why is not None and self.stop is None:
-            if answer.why == "lost":
-                self.journal.answer(action.order, "doubt", **answer.facts)
-            again.append((action, answer.why, answer.facts.get("error", "")))
+        work = lane.work
+        lot = self._looked(work, self._held_back(lot))
+        if lot.actions.is_empty():
             return
-        self._note(action, answer, sent=True)
+        number = self.seen.batches + 1
+        self.journal.intend(intent_facts(work, lot), batch=number, channel=lane.channel.name)
+        chunk = work.chunk(lot, self.seen.attempts(lot.actions["order"]), number)
+        size = lane.channel.rows_a_call
+        if lot.actions.height <= size:
+            lane.ready.append((lot, chunk))
+            return
+        for part in lot.actions.iter_slices(size):
+            few = Lot(part)
+            lane.ready.append((few, work.chunk(few, self.seen.attempts(part["order"]), number)))
 
-    def _note(self, action: Action, answer: Answer, *, sent: bool) -> None:
-        state = answer.state
-        if sent and state == "already" and action.order in self.lost_here:
-            state = "created" if action.is_create else "updated"
-        if state in ("created", "updated"):
-            self.fresh.add(action.order)
-        self.journal.answer(action.order, state, **answer.facts)
-        self.settled += 1
+    def _held_back(self, lot: Lot) -> Lot:
+        """Leave out, and note, what waits for a row that could not be made."""
+        actions = lot.actions
+        is_new = actions["why"] == "new"
+        staged = actions["staged_order"].is_null() | self._stands(actions["staged_order"], SETTLED)
+        # A parent that someone else made in the meantime is there as well.
+        parent = actions["after_order"].is_null() | self._stands(actions["after_order"], (*SETTLED, "conflict"))
+        held = is_new & ~(staged & parent)
+        if not held.any():
+            return lot
+        reasons = pl.select(
+            pl.when(staged)
+            .then(pl.lit("its parent could not be made"))
+            .otherwise(pl.lit("its row could not be brought into the store"))
+        ).to_series()
+        self._note(actions.with_columns(state=pl.lit("held"), reason=reasons).filter(held).drop("etag", "id"))
+        return Lot(actions.filter(~held))
+
+    def _stands(self, orders: pl.Series, states: tuple[str, ...]) -> pl.Series:
+        return self.seen.states(orders.fill_null(0)).is_in(list(states)).fill_null(False)
+
+    def _looked(self, work: Work, lot: Lot) -> Lot:
+        """Look up what is in question; note what became of it, give what is to be sent."""
+        actions = lot.actions
+        if actions.is_empty():
+            return lot
+        names = tuple(pl.Series([actions["target"][0]]).str.json_decode().struct.fields)
+        is_asked = actions["why"] != "new"
+        if work.verb == "create" and not is_unique(work.entity, names):
+            is_asked = pl.repeat(True, actions.height, eager=True)
+        if not is_asked.any():
+            return lot
+        asked = actions.filter(is_asked)
+        try:
+            seen = look(work.client, work.entity, asked, work.judged(asked))
+        except P2CError as error:
+            self.stop = error
+            return Lot(actions.clear())
+        asked = asked.drop("etag", "id").join(seen, on="order", how="left", maintain_order="left")
+        asked = asked.with_columns(error=pl.col("said"), tries=self._tried(asked["order"]))
+        lost = pl.col("state").is_null() & (pl.col("why") == "lost") & (pl.col("tries") >= _ATTEMPTS)
+        words = f"the answer was lost {_ATTEMPTS} times"
+        asked = asked.with_columns(
+            state=pl.when(lost).then(pl.lit("doubt")).otherwise("state"),
+            error=pl.when(lost).then(pl.lit(words)).otherwise("error"),
+        )
+        settled = asked.filter(pl.col("state").is_not_null())
+        self._note(settled)
+        return Lot(actions.filter(~pl.col("order").is_in(settled["order"].implode())))
+
+    def _tried(self, orders: pl.Series) -> pl.Series:
+        """How often actions were sent by this call of `apply`."""
+        before = pl.DataFrame({"order": self.orders, "before": self.attempts_before})
+        known = orders.to_frame("order").join(before, on="order", how="left", maintain_order="left")["before"]
+        return self.seen.attempts(orders).cast(pl.Int32) - known.cast(pl.Int32)
+
+    def _answered(self, lane: _Lane, done: Mapping[Future[_Sent], Lot]) -> list[Lot]:
+        """Note what was settled; give what must be looked at or sent again."""
+        parts, again = [], list[Lot]()
+        for future, lot in done.items():
+            self.sent += lot.actions.height
+            try:
+                sent = future.result()
+            except (SignInError, PermissionDenied, Throttled, ConnectError) as error:
+                self.stop = self.stop or error
+                is_out = isinstance(error, (SignInError, PermissionDenied, Throttled))  # refused at the door
+                facts = {name: pl.lit(value) for name, value in told(error).items()}
+                state = pl.lit("open" if is_out else "doubt")
+                self._note(lot.actions.drop("etag", "id").with_columns(state=state, **facts))
+                continue
+            rows = lane.channel.rows_a_call
+            lane.rows = next_rows(lane.rows, lot.actions.height, sent.seconds, rows, _AIM_S)
+            parts.append(lot.actions.drop("etag", "id").join(sent.answers, on="order"))
+        if not parts:
+            return again
+        answers = pl.concat(parts)
+        self._note(answers.filter(pl.col("again").is_null()))
+        for kind, rows_ in answers.filter(pl.col("again").is_not_null()).partition_by("again", as_dict=True).items():
+            again += self._again(lane.work, str(kind[0]), rows_)
+        return [lot for lot in again if self.stop is None]
+
+    def _again(self, work: Work, kind: str, answers: pl.DataFrame) -> list[Lot]:
+        if kind == "stop":
+            self.stop = self.stop or PermissionDenied(
+                f"{answers['error'][0]}; grant that privilege to the signed-in user, or use another",
+                status=answers["status"][0],
+                code=answers["code"][0] or "",
+            )
+        if self.stop is not None:
+            self._note(answers)
+            return []
+        known = work.actions.join(answers.select("order", "state", "error"), on="order", how="inner")
+        if kind == "send":
+            tired = self._tried(known["order"]) >= _PATIENCE
+            self._note(answers.filter(tired))
+            self._write(answers.filter(~tired))
+            known = known.filter(~tired)
+            why = pl.repeat("new", known.height, eager=True)
+        else:
+            lost = answers.filter(pl.col("state") == "doubt")
+            self.lost |= set(lost["order"])
+            self._write(lost)
+            why = known["state"].replace_strict({"doubt": "lost", "conflict": "changed", "failed": "refused"})
+        lot = work.lot(known.drop("state", "error"), why)
+        return [Lot(lot.actions.with_columns(said=known["error"]))] if known.height else []
+
+    # --- what became of it ------------------------------------------------------------------------------------
+
+    def _note(self, answers: pl.DataFrame) -> None:
+        """Settle actions, for this call of `apply` at least."""
+        if answers.is_empty():
+            return
+        verbs = {"create": "created", "update": "updated", "recalculate": "updated", "delete": "deleted"}
+        if self.lost:  # found done, and it was this call that did it
+            mine = pl.col("order").is_in(list(self.lost)) & (pl.col("state") == "already")
+            mine &= pl.col("why").is_in(["lost", "changed"])
+            done = pl.col("action").replace_strict(verbs, return_dtype=pl.String)
+            answers = answers.with_columns(state=pl.when(mine).then(done).otherwise("state"))
+        for state, rows in answers["state"].value_counts().iter_rows():
+            if state in self.done:
+                self.done[state] += rows
+            self.errors += rows if state in ("failed", "conflict") else 0
+        self._write(answers)
+        self.settled += answers.height
+        now = time.monotonic()
+        self.pace.append((now, self.settled))
+        while len(self.pace) > 2 and self.pace[0][0] < now - 30:
+            self.pace.popleft()
         if self.progress is not None:
             self.progress(self.settled, self.to_send)
+        if self.watch is not None:
+            (since, before), (until, after) = self.pace[0], self.pace[-1]
+            rate = (after - before) / (until - since) if until > since else 0.0
+            left = (self.to_send - self.settled) / rate if rate else None
+            self.watch(Pulse(self.settled, self.to_send, self.errors, rate, left, *self.now))
 
-    def _take_back(self, running: dict[Future[Answer], Action]) -> None:
+    def _write(self, answers: pl.DataFrame) -> None:
+        self.journal.answer(answer_facts(answers))
+
+    def _take_back(self, lane: _Lane) -> None:
         """Calls that have not begun are not made; the journal says so, lest they be looked up for nothing."""
-        for future, action in list(running.items()):
-            if future.cancel():
-                del running[future]
-                self.journal.answer(action.order, "open", reason="not sent: the run was stopped")
-
-    def _actions(self, rows: pl.DataFrame, client: Client, entity: Entity) -> Iterator[Action]:
-        names = ["task", "system", "entity", "action", "key", "target", "etag", "after_order", "staged_order"]
-        lists = ["field", "property", "before", "after", "sent", "wire"]
-        grouped = rows.group_by("order", maintain_order=True).agg(pl.col(names).first(), pl.col(lists))
-        for row in grouped.iter_rows(named=True):
-            body = {
-                name: f"/{sent.split('/')[0]}({self._id_of(sent)})" if wire == "made" else wire_value(sent, wire)
-                for name, sent, wire in zip(row["property"], row["sent"], row["wire"], strict=True)
-                if wire != "computed"
-            }
-            # What the service works out is known for sure only when nothing else of its document is sent.
-            is_judged = [wire != "computed" or row["action"] == "recalculate" for wire in row["wire"]]
-            before, after = (
-                {name: value for name, value, judged in zip(row["field"], row[side], is_judged, strict=True) if judged}
-                for side in ("before", "after")
-            )
-            new_id: dict[str, str] = {}
-            if row["action"] == "create":
-                if entity.key and entity.key[0] == "dataAreaId" and client.company:
-                    body = {"dataAreaId": client.company, **body}
-                new_id = self._own_id(entity, row["key"])
-            yield Action(
-                order=row["order"],
-                **{name: row[name] for name in names if name != "target"},
-                target=orjson.loads(row["target"]),
-                before=before,
-                after=after,
-                body={**new_id, **body},
-                new_id=new_id,
-            )
-
-    def _own_id(self, entity: Entity, key: str) -> dict[str, str]:
-        """The id a new row gets, always the same for the same row of the same plan: a create that reaches the
-        service twice cannot make two rows. Only where the key is one Guid that may be given (Sales)."""
-        column = entity.columns.get(entity.key[0]) if len(entity.key) == 1 else None
-        if column is None or column.edm_type != "Edm.Guid" or not column.allow_edit_on_create:
-            return {}
-        return {column.name: self._id_of(f"{entity.name}/{key}")}
-
-    def _id_of(self, row: str) -> str:
-        return str(uuid5(UUID(self.plan.hash[:32]), row))
+        idle = [lane.running.pop(future) for future in list(lane.running) if future.cancel()]
+        idle += [lot for lot, _ in lane.ready]
+        lane.ready.clear()
+        if idle:
+            orders = pl.concat([lot.actions.select("order") for lot in idle])
+            reason = pl.lit("not sent: the run was stopped")
+            self._write(orders.with_columns(state=pl.lit("open"), reason=reason))
 
     def _count(self) -> Applied:
-        states: dict[str, int] = {}
-        for order in self.rows["order"].unique():
-            seen = self.seen.get(order)
-            state = seen.state if seen else "open"
-            if state in ("created", "updated") and order not in self.fresh:
-                state = "already"
-            states[state] = states.get(state, 0) + 1
+        states = self.seen.states(self.orders).fill_null("open")
+        found = dict(states.value_counts().iter_rows())
+        fresh = sum(self.done.values())
+        standing = sum(found.get(state, 0) for state in SETTLED)
         return Applied(
             sent=self.sent,
-            created=states.get("created", 0),
-            updated=states.get("updated", 0),
-            conflicts=states.get("conflict", 0),
-            failed=states.get("failed", 0),
-            already=states.get("already", 0),
-            held=states.get("held", 0) + self.total - self.to_send,
-            remaining=states.get("open", 0) + states.get("doubt", 0),
+            **self.done,
+            conflicts=found.get("conflict", 0),
+            failed=found.get("failed", 0),
+            already=standing - fresh,
+            held=found.get("held", 0) + self.total - self.orders.len(),
+            remaining=found.get("open", 0) + found.get("doubt", 0),
         )
+
+
+def _next(lane: _Lane, left: int, parallel: int) -> int:
+    """Rows to take next: a call's worth, the last ones shared out over the lanes; many of those that go alone."""
+    if lane.channel.rows_a_call == 1:
+        return 4 * parallel
+    return min(lane.rows, max(50, math.ceil(left / parallel)))
+
+
+def _call(client: Client, channel: Channel, chunk: Chunk) -> _Sent:
+    """Send a chunk; runs in a thread and touches nothing but the client."""
+    client.take_seconds()
+    answers = channel.send(client, chunk)
+    is_lost = chunk.actions.height > 1 and (answers["state"] == "doubt").all()
+    return _Sent(answers, math.inf if is_lost else client.take_seconds())
 
 
 def journal_table(run_dir: Path) -> pl.DataFrame:
@@ -317,18 +505,14 @@ def journal_table(run_dir: Path) -> pl.DataFrame:
         run_dir: The run's folder.
 
     Returns:
-        Columns of `Plan.actions` and ``outcome``: created, updated, already, conflict, failed, held, open, or doubt
-        (sent, and the answer is not known yet).
+        Columns of `Plan.actions` and ``outcome``: created, updated, deleted, already, conflict, failed, held, open, or
+        doubt (sent, and the answer is not known yet).
 
     Raises:
         PlanError: There is no plan, or plan or journal are broken.
     """
     plan = read_plan(run_dir)
-    seen = Journal.read(plan.folder / "journal.jsonl", plan.hash)
-    states = pl.DataFrame(
-        {"order": list(seen), "outcome": [entry.state for entry in seen.values()]},
-        schema={"order": pl.UInt32, "outcome": pl.String},
-    )
+    states = Journal.read(plan.folder / "journal.jsonl", plan.hash).frame().select("order", "outcome")
     return (
         plan.actions()
         .join(states, on="order", how="left", maintain_order="left")

@@ -95,6 +95,9 @@ class FakeClient:
         """What was put into `said` for an action."""
         return {"value": _answer(self.said[path.rpartition(".")[2]])}
 
+    def take_seconds(self) -> float:
+        return 0.0
+
     def company_filter(self, entity: Entity) -> str | None:
         return f"dataAreaId eq '{self.company}'" if "dataAreaId" in entity.columns else None
 

@@ -437,4 +437,5 @@ def test_counts_name_every_figure():
         "already",
         "held",
         "remaining",
+        "deleted",
     ]

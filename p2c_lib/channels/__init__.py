@@ -5,5 +5,25 @@ A channel takes a `Chunk` (a frame of actions and a frame of their properties) a
 """
 
 from p2c_lib.channels.base import ACTIONS, ANSWERS, CELLS, Channel, Chunk, Verb
+from p2c_lib.channels.bodies import json_object, json_text
+from p2c_lib.channels.choice import CHANNELS, FEW, Estimate, check_name, choose, estimate, offered
+from p2c_lib.channels.single import told
 
-__all__ = ["ACTIONS", "ANSWERS", "CELLS", "Channel", "Chunk", "Verb"]
+__all__ = [
+    "ACTIONS",
+    "ANSWERS",
+    "CELLS",
+    "CHANNELS",
+    "FEW",
+    "Channel",
+    "Chunk",
+    "Estimate",
+    "Verb",
+    "check_name",
+    "choose",
+    "estimate",
+    "json_object",
+    "json_text",
+    "offered",
+    "told",
+]

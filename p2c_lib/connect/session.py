@@ -73,6 +73,7 @@ class Session:
         self.page_rows = min(self.limits.page_rows, self.dialect.max_page_rows)
         self.cache: dict[Any, Any] = {}
         """Small frames of referenced sets, kept by `pull` for the life of the client."""
+        self._took = threading.local()
         self._metadata: Metadata | None = None
         self._metadata_lock = threading.Lock()
         trust = _trust(verify, ca_file)
@@ -172,6 +173,12 @@ class Session:
         """
         return self._send("POST", path, what=what, headers=headers, body=body, rows=rows).content
 
+    def take_seconds(self) -> float:
+        """Give the seconds that this thread's calls took since it last asked, without those they waited to be sent."""
+        seconds: float = getattr(self._took, "seconds", 0.0)
+        self._took.seconds = 0.0
+        return seconds
+
     def put_off(self, wait_s: float | None, said: Problem) -> None:
         """Keep all calls of this client back: a part of a batch was answered with 429.
 
@@ -196,7 +203,9 @@ class Session:
         query = query_string(params or {})
         url = f"{self.base}/{path}{'&' if '?' in path else '?'}{query}" if query else f"{self.base}/{path}"
         rows = int(method != "GET") if rows is None else rows
-        return self._future(method, url, what, headers or {}, body, rows).result()
+        response = self._future(method, url, what, headers or {}, body, rows).result()
+        self._took.seconds = getattr(self._took, "seconds", 0.0) + response.elapsed.total_seconds()
+        return response
 
     def _future(
         self, method: str, url: str, what: str, headers: Mapping[str, str], body: bytes | None = None, rows: int = 0

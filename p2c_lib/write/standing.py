@@ -1,96 +1,113 @@
-"""How rows stand at the service right now, held against what was, or is to be, sent."""
+"""How rows stand at the service right now, and so what became of actions whose fate is in question."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
+import orjson
 import polars as pl
 
 from p2c_lib.cells import as_text
-from p2c_lib.connect import Client, Entity, literal
-from p2c_lib.pull import ETAG, pull
+from p2c_lib.connect import Client, Entity
+from p2c_lib.pull import ETAG
+from p2c_lib.write.reading import keys_of, read_rows
 
-__all__ = ["Standing", "read_standing"]
+__all__ = ["LOOKED", "Why", "is_unique", "look"]
 
-_AT_ONCE = 20  # keys in one filter: long enough to save requests, short enough for every URL limit
+Why = Literal["new", "doubt", "lost", "refused", "changed"]
+"""Why a row is looked at: it was never sent, its fate is not known, its answer got lost, it was refused, or changed."""
+
+LOOKED = pl.Schema({"order": pl.UInt32, "state": pl.String, "etag": pl.String, "found": pl.String, "reason": pl.String})
+"""A row an action: ``state`` is null where it is to be sent; ``found`` is a JSON object of what stands there."""
 
 
-@dataclass(frozen=True)
-class Standing:
-    """One key at the service.
+def is_unique(entity: Entity, names: tuple[str, ...]) -> bool:
+    """Say whether the service itself refuses a second row with these key columns; if not, it is asked first.
 
-    Attributes:
-        rows: Rows that have the key: 0, 1, or more where the service does not keep it unique.
-        etag: Etag of the one row.
-        key: The entity's own key of the one row.
-        values: The asked columns of the one row as text.
-        agrees: Whether every one of them is what was asked for.
+    Args:
+        entity: The set.
+        names: Columns of the key.
+
+    Returns:
+        True when they hold a key of the set.
     """
-
-    rows: int
-    etag: str | None = None
-    key: Mapping[str, Any] | None = None
-    values: Mapping[str, str | None] | None = None
-    agrees: bool = False
-
-    def has(self, key: Mapping[str, str]) -> bool:
-        """Whether the one row has this key."""
-        mine = self.key or {}
-        return all(_normal(mine.get(name)) == _normal(value) for name, value in key.items())
+    keys = [set(key) - {"dataAreaId"} for key in (entity.key, *entity.alternate_keys)]
+    return any(key and key <= set(names) for key in keys)
 
 
-def read_standing(
-    client: Client, entity: Entity, asked: Sequence[tuple[int, Mapping[str, Any], Mapping[str, str | None]]]
-) -> dict[int, Standing]:
-    """Look rows up by key.
+def look(client: Client, entity: Entity, actions: pl.DataFrame, cells: pl.DataFrame) -> pl.DataFrame:
+    """Read the rows of actions and say what became of each.
 
     Args:
         client: Of their system.
-        entity: Their entity set.
-        asked: Number, key (columns to values) and wanted values (columns or paths to text) of each.
+        entity: Their set.
+        actions: All creates, or all others: ``order``, ``action``, ``target``, ``etag``, ``id`` and ``why`` (`Why`).
+        cells: Of these actions: ``order``, ``field``, ``before``, ``after``, what is to be judged alone.
 
     Returns:
-        By number. Keys are compared trimmed and without case, values as the service keeps them: money to its
-        decimal places, names of referenced rows without case, and on F&O texts up to where they were cut off.
+        Columns of `LOOKED`, a row an action. Keys are compared trimmed and without case, values as the service keeps
+        them: money to its decimal places, names of referenced rows without case, and on F&O texts up to where they
+        were cut off.
 
     Raises:
         ConnectError: Or a child of it.
     """
-    found: dict[int, Standing] = {}
-    for at in range(0, len(asked), _AT_ONCE):
-        found |= _read(client, entity, asked[at : at + _AT_ONCE])
-    return found
+    keys = keys_of(actions["target"])
+    columns = cells["field"].unique(maintain_order=True).to_list()
+    rows = read_rows(client, entity, keys.with_columns(order=actions["order"]), columns)
+    texts = rows.select("order", *(as_text(n, t).alias(n) for n, t in rows.schema.items() if n != "order"))
+    by_order: dict[int, list[dict[str, Any]]] = {}
+    for row in texts.iter_rows(named=True):
+        by_order.setdefault(row["order"], []).append(row)
+    wanted = cells.filter(pl.col("order").is_in(list(by_order)))
+    told = wanted.select("order", "field", "before", "after").rows_by_key("order")
+    looked = []
+    for action in actions.iter_rows(named=True):
+        same = by_order.get(action["order"], [])
+        pairs = told.get(action["order"], [])
+        state, reason = _judged(entity, action, same, pairs, rows.schema)
+        seen = same[0] if len(same) == 1 and state else None
+        found = orjson.dumps({name: seen[name] for name, *_ in pairs}).decode() if seen else None
+        looked.append((action["order"], state, seen and seen[ETAG], found, reason))
+    return pl.DataFrame(looked, schema=LOOKED, orient="row")
 
 
-def _read(
-    client: Client, entity: Entity, asked: Sequence[tuple[int, Mapping[str, Any], Mapping[str, str | None]]]
-) -> dict[int, Standing]:
-    columns = list(dict.fromkeys(name for _, target, wanted in asked for name in (*target, *wanted)))
-    clauses = dict.fromkeys(
-        "(" + " and ".join(f"{n} eq {literal(v, entity.column(n).edm_type)}" for n, v in target.items()) + ")"
-        for _, target, _ in asked
-    )
-    frame = pull(client, entity.name, columns, filter=" or ".join(clauses))
-    # At most a few rows: those whose fate is in question.
-    rows = frame.select(as_text(name, dtype).alias(name) for name, dtype in frame.schema.items()).to_dicts()
-    found = {}
-    for number, target, wanted in asked:
-        same = [row for row in rows if all(_normal(row[name]) == _normal(value) for name, value in target.items())]
-        if len(same) != 1:
-            found[number] = Standing(len(same))
-            continue
-        row = same[0]
-        found[number] = Standing(
-            1,
-            row[ETAG],
-            {name: row[name] for name in entity.key},
-            {name: row[name] for name in wanted},
-            all(_agrees(entity, name, value, row[name], frame.schema[name]) for name, value in wanted.items()),
-        )
-    return found
+def _judged(
+    entity: Entity,
+    action: Mapping[str, Any],
+    same: list[dict[str, Any]],
+    pairs: list[tuple[str, str | None, str | None]],
+    schema: pl.Schema,
+) -> tuple[str | None, str | None]:
+    """The state of an action by what stands at the service, with a reason; no state: send it."""
+    why: Why = action["why"]
+    if action["action"] == "delete":
+        if not same:
+            return "already", None
+        if why in ("doubt", "lost", "refused") and same[0][ETAG] == action["etag"]:
+            return ("failed" if why == "refused" else None), None
+        return "conflict", "changed meanwhile"
+    is_create = action["action"] == "create"
+    if not same:
+        if is_create:
+            return ("failed" if why in ("refused", "changed") else None), None
+        return "conflict", "the row is gone"
+    if is_create and len(same) > 1:
+        return "conflict", f"{len(same)} rows have this key"
+    row = same[0]
+    agrees = all(_agrees(entity, name, after, row[name], schema[name]) for name, _, after in pairs)
+    if is_create:
+        is_ours = action["id"] is not None and _normal(row[entity.key[0]]) == _normal(action["id"])
+        if is_ours or agrees:
+            return "already", None
+        return "conflict", "a row with this key is there, with other values"
+    if why in ("doubt", "lost") and row[ETAG] == action["etag"]:
+        return None, None
+    # What the service cut or rounded counts as written, but not what stood there before.
+    is_untouched = any(row[name] == before != after for name, before, after in pairs)
+    return ("already", None) if agrees and not is_untouched else ("conflict", "changed meanwhile")
 
 
 def _normal(value: Any) -> str:
