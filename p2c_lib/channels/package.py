@@ -104,9 +104,11 @@ def _parts(chunk: Chunk) -> Iterator[_Part]:
         rows = own.pivot(on="property", index="order", values="sent", aggregate_function="first").sort("order")
         if not set(key) <= set(rows.columns):
             continue
+        rows = rows.filter(pl.all_horizontal(pl.col(name).fill_null("") != "" for name in key))
         rows = rows.with_columns(pl.col(name).str.slice(0, 10) for name in dates if name in rows.columns)
         digest = hashlib.sha256(orders.write_csv().encode()).hexdigest()
-        yield _Part(f"p2c-{chunk.plan[:12]}-{chunk.number}-{digest[:12]}", rows, key)
+        if rows.height:
+            yield _Part(f"p2c-{chunk.plan[:12]}-{chunk.number}-{digest[:12]}", rows, key)
 
 
 def _send_part(client: Client, entity: Entity, label: str, part: _Part) -> pl.DataFrame:

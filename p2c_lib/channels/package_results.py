@@ -74,7 +74,7 @@ def outcome(
     others = keys.join(failed, on="order", how="anti", maintain_order="left")
     counts = counts_of(client, execution)
     written = None if counts is None else counts.created + counts.updated
-    silent = pl.lit(f"the service gave no reason; {seen}")
+    silent = pl.lit(whole or f"the service gave no reason; {seen}")
     bad = alike(failed, "failed", status=400).with_columns(error=pl.Series(failed["error"]))
     bad = bad.with_columns(pl.coalesce("error", silent))
     if written == others.height or (written is None and status in ("Succeeded", "PartiallySucceeded")):
@@ -98,13 +98,11 @@ def _refusals(client: Client, label: str, execution: str, key: Sequence[str]) ->
     words = _words(ask(client, "GetExecutionErrors", {"executionId": execution}))
     whole = "; ".join(words.filter(pl.col("key") == "")["error"])
     keys = [words.filter(pl.col("key") != "").select("key")]
-    if not whole:
-        staging = ask(client, "GetImportStagingErrorFileUrl", of)
-        for url in filter(None, (staging, _target_file(client, of))):
-            table = read_table(download(client, str(url)))
-            names = [name.upper() for name in key]
-            if set(names) <= set(table.columns):
-                keys.append(table.select(key=key_text(names)))
+    names = [name.upper() for name in key]
+    for url in filter(None, (ask(client, "GetImportStagingErrorFileUrl", of), _target_file(client, of))):
+        table = read_table(download(client, str(url)))
+        if set(names) <= set(table.columns):
+            keys.append(table.select(key=key_text(names)))
     named = pl.concat(keys).unique(maintain_order=True)
     return named.join(words, on="key", how="left", maintain_order="left"), whole
 

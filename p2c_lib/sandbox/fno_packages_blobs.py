@@ -13,6 +13,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
@@ -20,7 +21,7 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 
 ROUTE = "/dmf/"
@@ -193,8 +194,9 @@ class Blobs:
                 return FileResponse(self.find(name), media_type="application/octet-stream")
             return await self._put(request, name)
         except BlobError as error:
-            async for _ in request.stream():  # a body left unread would break the connection under the answer
-                pass
+            with suppress(ClientDisconnect):
+                async for _ in request.stream():  # a body left unread would break the connection under the answer
+                    pass
             return error.response()
 
     async def _put(self, request: Request, name: str) -> Response:
@@ -217,9 +219,13 @@ class Blobs:
 
     async def _receive(self, request: Request) -> Path:
         part = self.new_file()
-        with part.open("wb") as file:
-            async for piece in request.stream():
-                file.write(piece)
+        try:
+            with part.open("wb") as file:
+                async for piece in request.stream():
+                    file.write(piece)
+        except ClientDisconnect:
+            part.unlink()
+            raise BlobError(400, "InvalidHeaderValue", "The body is shorter than its Content-Length.") from None
         return part
 
 
