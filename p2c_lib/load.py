@@ -24,6 +24,7 @@ from p2c_lib import apply as applying
 from p2c_lib import folder as folders
 from p2c_lib import run as runs
 from p2c_lib import write
+from p2c_lib.causes import load_causes, save_failures
 from p2c_lib.config import Profile
 from p2c_lib.connect import Client
 from p2c_lib.diff import ROW_OUTCOMES
@@ -62,6 +63,8 @@ class Standing:
 
 
 Progress = Callable[[Standing], None]
+_PAUSES = (1, 5, 20, 60)  # seconds before rows whose fate is not known are looked at again
+_SETTLED = ("created", "already", "failed", "conflict", "held")
 
 
 @dataclass
@@ -75,7 +78,7 @@ class _Tally:
     before: int = 0  # by processes before this one
     errors: int = 0
 
-    def say(self, task: str, part: Part, buckets: int, step: str, more: int = 0) -> None:
+    def say(self, task: str, part: Part, buckets: int, step: str, more: int = 0, errors: int = 0) -> None:
         if self.told is None:
             return
         seconds = time.monotonic() - self.began
@@ -185,12 +188,9 @@ class _Loader:
     def _bucket(self, task: Task, part: Part, buckets: int, place: Path) -> dict[str, Any]:
         seconds: dict[str, float] = {}
 
-        def say(step: str, more: int = 0) -> None:
-            self.tally.say(task.name, part, buckets, step, more)
-
         @contextmanager
         def step(name: str) -> Iterator[None]:
-            say(name)
+            self.tally.say(task.name, part, buckets, name)
             clock = time.perf_counter()
             yield
             seconds[name] = round(seconds.get(name, 0.0) + time.perf_counter() - clock, 3)
@@ -209,14 +209,8 @@ class _Loader:
         sent: dict[str, int] = {}
         if _is_approved(place):
             with step("sending"):
-                done = applying.apply(
-                    place, self.profile, self.clients, progress=lambda settled, total: say("sending", settled)
-                )
-            sent = applying.counts(done)
-            if sent["remaining"]:
-                raise PlanError(
-                    f"{place}: what became of {sent['remaining']} rows is not known yet; go on with the load: --resume"
-                )
+                self._send(place, task, part, buckets)
+            sent = dict(applying.journal_table(place)["outcome"].value_counts().iter_rows())
         with step("checking"):
             fresh = self._read(task, part, sides) if sent or sides is None else sides
             checked = runs.compare_sides(task, fresh, self.metadata)
@@ -232,11 +226,23 @@ class _Loader:
         _left(place, checked).write_parquet(place / "left.parquet")
         shutil.rmtree(place / "tasks", ignore_errors=True)  # plan and journal stay
         self.tally.settled += _settled(facts)
-        self.tally.errors += sent.get("failed", 0) + sent.get("conflicts", 0)
+        self.tally.errors += sent.get("failed", 0) + sent.get("conflict", 0)
         folders.write_json(place / "bucket.json", facts)
         del sides, fresh, checked
         gc.collect()
         return facts
+
+    def _send(self, place: Path, task: Task, part: Part, buckets: int) -> None:
+        def watch(pulse: applying.Pulse) -> None:
+            self.tally.say(task.name, part, buckets, f"sending ({pulse.channel})", pulse.settled, pulse.errors)
+
+        for pause in (*_PAUSES, None):
+            done = applying.apply(place, self.profile, self.clients, watch=watch)
+            if not done.remaining:
+                return
+            if pause is None:
+                raise PlanError(f"{place}: what became of {done.remaining} rows is not known yet; go on with --resume")
+            time.sleep(pause)
 
     def _read(self, task: Task, part: Part, known: Sides | None = None) -> Sides:
         """Both sides of a bucket; with what is known already, the destination alone."""
@@ -278,7 +284,7 @@ def _counts(compared: runs.Compared) -> dict[str, int]:
 
 def _settled(facts: Mapping[str, Any]) -> int:
     """Rows of a bucket that were to be made and are done with."""
-    return sum(facts["sent"].get(name, 0) for name in ("created", "already", "failed", "conflicts", "held"))
+    return sum(facts["sent"].get(name, 0) for name in _SETTLED)
 
 
 def _left(place: Path, checked: runs.Compared) -> pl.DataFrame:
@@ -287,12 +293,14 @@ def _left(place: Path, checked: runs.Compared) -> pl.DataFrame:
     left = left.select("task", "key", "side", "outcome", "fields", "reason", "remedy", "amount", "currency")
     if not _is_approved(place):
         return left.with_columns(sent=pl.lit(None, pl.String), said=pl.lit(None, pl.String))
-    told = applying.journal_table(place)
-    if "error" not in told.columns:
-        told = told.with_columns(error=pl.col("held"))
-    told = told.filter(~pl.col("outcome").is_in(["created", "updated", "already"]))
-    told = told.select("task", "key", sent="outcome", said=pl.coalesce("held", "error"))
-    return left.join(told.unique(["task", "key"]), on=["task", "key"], how="left", maintain_order="left")
+    told = applying.journal_table(place).filter(~pl.col("outcome").is_in(["created", "updated", "already"]))
+    refused = save_failures(place, load_causes()).select("order", "message", "cause", to_do="remedy")
+    told = told.join(refused, on="order", how="left", maintain_order="left")
+    told = told.select("task", "key", "cause", "to_do", sent="outcome", said=pl.coalesce("held", "message"))
+    left = left.join(told.unique(["task", "key"]), on=["task", "key"], how="left", maintain_order="left")
+    return left.with_columns(reason=pl.coalesce("cause", "reason"), remedy=pl.coalesce("to_do", "remedy")).drop(
+        "cause", "to_do"
+    )
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -16,7 +16,8 @@ import polars as pl
 
 from p2c_lib import mapping, preflight
 from p2c_lib.cells import as_text
-from p2c_lib.config import Profile, home
+from p2c_lib.channels import choose, estimate, offered
+from p2c_lib.config import Limits, Profile, home
 from p2c_lib.connect import Client, Entity, literal
 from p2c_lib.errors import ParameterError, PlanError
 from p2c_lib.explain import money_text
@@ -181,7 +182,7 @@ def _survey_task(task: Task, clients: Mapping[str, Client], profile: Profile, bu
     flowing = rows.filter(flows & rows["key"].is_not_null())
     new = flowing.join(found, on="key", how="anti")
     money = new.group_by("currency").agg(pl.col("amount").sum()).filter(pl.col("amount") != 0).sort("currency")
-    ahead = _ahead(client, new.height)
+    ahead = _ahead(client, entity, new.height, profile.limits)
     return {
         "task": task.name,
         "source": f"{task.source.system} {task.source.entity}",
@@ -199,8 +200,19 @@ def _survey_task(task: Task, clients: Mapping[str, Client], profile: Profile, bu
     }
 
 
-def _ahead(client: Client, rows: int) -> dict[str, Any]:
-    return {"channel": "single", "calls": rows, "seconds": round(rows / 20, 1)}
+def _ahead(client: Client, entity: Entity, rows: int, limits: Limits) -> dict[str, Any]:
+    """What sending new rows costs: ``channel``, ``calls``, ``seconds``."""
+    if not rows:
+        return {"channel": "", "calls": 0, "seconds": 0.0}
+    channel = choose(client.system, "create", rows, offered(client, entity))
+    told = estimate(
+        rows,
+        channel,
+        parallel=limits.parallel,
+        allowance=client.dialect.allowance,
+        rows_per_second=limits.rows_per_second,
+    )
+    return {"channel": told.channel, "calls": told.calls, "seconds": round(told.seconds, 1)}
 
 
 def _one_text(names: Sequence[str]) -> pl.Expr:

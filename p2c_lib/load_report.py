@@ -15,7 +15,7 @@ from p2c_lib.load_plan import Load
 
 __all__ = ["finish", "left", "left_table", "outcome_table", "words"]
 
-_SENT = ("created", "updated", "already", "conflicts", "failed", "held")
+_SENT = ("created", "updated", "already", "conflict", "failed", "held")
 _AFTER = ("matched", "mismatched", "missing", "extra", "excluded", "blocked")
 
 
