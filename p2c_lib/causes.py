@@ -12,14 +12,23 @@ from typing import Any, get_args
 
 import polars as pl
 
-from p2c_lib.errors import TemplateError
+from p2c_lib.errors import PlanError, TemplateError
 from p2c_lib.model import System
 from p2c_lib.model.overlays import Node, Sources, change_list, read, read_file, suggest
 from p2c_lib.pull import MONEY
-from p2c_lib.write import read_plan
+from p2c_lib.write import read_list, read_plan
 from p2c_lib.write.answers import answers
 
-__all__ = ["FAILED", "Cause", "causes_table", "explained", "failures", "load_causes", "save_failures"]
+__all__ = [
+    "FAILED",
+    "Cause",
+    "causes_table",
+    "explained",
+    "failed_again",
+    "failures",
+    "load_causes",
+    "save_failures",
+]
 
 RETRY = ("now", "later", "never")
 _ENTRIES = ("name", "match", "code", "system", "cause", "remedy", "retry", "source", "confidence", "note")
@@ -258,6 +267,35 @@ def save_failures(run_dir: Path, causes: Sequence[Cause]) -> pl.DataFrame:
             rows.write_parquet(draft)
         draft.replace(path)
     return rows
+
+
+def failed_again(run_dir: Path, only: str) -> pl.Series:
+    """Find the actions that are to be sent again.
+
+    Args:
+        run_dir: The run's folder.
+        only: ``failed`` for all that were refused, or a CSV file with the columns ``task`` and ``key``, such as
+            ``failed.csv`` with rows taken out.
+
+    Returns:
+        Their numbers (UInt32).
+
+    Raises:
+        PlanError: Nothing was refused, or a row of the file was not.
+    """
+    plan = read_plan(run_dir)
+    refused = answers(plan).filter(pl.col("outcome") == "failed").select("order")
+    rows = plan.sendable().unique("order", maintain_order=True).join(refused, on="order", how="semi")
+    if rows.is_empty():
+        raise PlanError(f"{run_dir}: nothing of this plan was refused; there is nothing to send again")
+    if only == "failed":
+        return rows["order"]
+    asked = read_list(Path(only))
+    strangers = asked.join(rows, on=["task", "key"], how="anti")
+    if strangers.height:
+        named = ", ".join(f"{task} {key}" for task, key in strangers.head(5).iter_rows())
+        raise PlanError(f"{only}: {strangers.height} of its rows were not refused: {named}; give rows of failed.csv")
+    return rows.join(asked, on=["task", "key"], how="semi", maintain_order="left")["order"]
 
 
 def causes_table(failed: pl.DataFrame) -> pl.DataFrame:

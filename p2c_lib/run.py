@@ -173,6 +173,7 @@ def save(folder: Path, task: Task, sides: Sides, compared: Compared) -> dict[str
     _save_frames(place, task, sides, compared)
     facts = summary(task, sides, compared)
     write_json(place / "summary.json", facts)
+    write_json(place / "task.json", task.model_dump(mode="json"))
     return facts
 
 

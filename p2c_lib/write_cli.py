@@ -1,4 +1,4 @@
-"""The command line of writing: plan, approve, apply, resume."""
+"""The command line of writing: plan, approve, apply, resume, undo."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ __all__ = ["ProfileOption", "RunFolder", "bar", "print_frame", "print_rows", "re
 
 ProfileOption = Annotated[str, typer.Option("--profile", "-p", help="A profile of p2c.toml.")]
 RunFolder = Annotated[Path, typer.Argument(help="The folder that `p2c run` printed.", metavar="DIR")]
+SHOWN = 20
 By = Annotated[str, typer.Option(help="Who approves; default: the user of this machine.")]
 
 
@@ -31,18 +32,33 @@ def register(app: typer.Typer) -> None:
     Args:
         app: The app.
     """
-    for command in (plan, approve, apply, resume):
+    for command in (plan, approve, apply, resume, undo):
         app.command()(command)
 
 
-def plan(folder: RunFolder, profile: ProfileOption = "") -> None:
-    """Say what a write would send for a run, and save it; nothing is sent."""
+def plan(
+    folder: RunFolder,
+    delete: Annotated[
+        list[str] | None, typer.Option(metavar="TASK", help="Delete this task's extra rows; may be repeated.")
+    ] = None,
+    deactivate: Annotated[
+        list[str] | None, typer.Option(metavar="TASK", help="Switch off this task's extra rows; may be repeated.")
+    ] = None,
+    profile: ProfileOption = "",
+) -> None:
+    """Say what a write would send for a run, and save it; nothing is sent. Extra rows stay unless a task is named."""
     from p2c_lib import legs, write
     from p2c_lib.run import open_clients
 
     chosen, way = profile_of(folder, profile), route_of(folder)
     with open_clients(chosen, way) as clients, err_console.status("planning"):
-        made = write.plan(folder, templates=legs.templates_for(chosen, way), clients=clients)
+        made = write.plan(
+            folder,
+            templates=legs.templates_for(chosen, way),
+            clients=clients,
+            delete=delete or (),
+            deactivate=deactivate or (),
+        )
     print_frame(write.plan_table(made))
     out_console.print(f"plan {made.hash[:12]}: {folder / 'plan' / 'plan.parquet'}; nothing was sent", highlight=False)
 
@@ -92,6 +108,12 @@ def apply(
     folder: RunFolder,
     yes: Annotated[bool, typer.Option("--yes", help="Approve the saved plan as it stands and send it.")] = False,
     by: By = "",
+    only: Annotated[
+        str, typer.Option(metavar="failed|FILE.csv", help="Send rows again that were refused: all, or those listed.")
+    ] = "",
+    check: Annotated[bool, typer.Option("--check", help="Refuse where any row was changed since it was compared.")] = (
+        False
+    ),
     profile: ProfileOption = "",
 ) -> None:
     """Send what was approved of a run's saved plan; where nothing was, and without --yes, it is only shown."""
@@ -102,7 +124,8 @@ def apply(
     if not yes and saved.approved is None:
         out_console.print("nothing was sent: give --yes to approve this plan and send it")
         raise typer.Exit(0)
-    raise typer.Exit(_send(folder, profile, saved, by=(by or getpass.getuser()) if yes else ""))
+    approver = (by or getpass.getuser()) if yes else ""
+    raise typer.Exit(_send(folder, profile, saved, by=approver, only=only, check=check))
 
 
 def resume(folder: RunFolder, profile: ProfileOption = "") -> None:
@@ -110,26 +133,79 @@ def resume(folder: RunFolder, profile: ProfileOption = "") -> None:
     apply(folder, profile=profile)
 
 
-def _send(folder: Path, profile: str, saved: Any, *, by: str) -> int:
-    """Send what is approved; gives the exit code."""
-    from p2c_lib import apply as applying
-    from p2c_lib import write
+def undo(folder: RunFolder, profile: ProfileOption = "") -> None:
+    """Plan the way back from what a run's plan has sent; it is approved and applied like any plan."""
+    from p2c_lib import legs, undo, write
     from p2c_lib.run import open_clients
 
-    chosen = profile_of(folder, profile)
-    with open_clients(chosen, route_of(folder)) as clients, bar("sending") as progress:
+    chosen, way = profile_of(folder, profile), route_of(folder)
+    with open_clients(chosen, way) as clients, err_console.status("planning the way back"):
+        made = undo.undo(folder, templates=legs.templates_for(chosen, way), clients=clients)
+    print_frame(write.plan_table(made.plan))
+    if made.refused.height:
+        out_console.print(f"not undone ({made.refused['key'].n_unique():,} rows):")
+        print_frame(made.refused.head(SHOWN))
+        out_console.print(f"all of them: {made.folder / 'refused.parquet'}", highlight=False)
+    out_console.print(
+        f"plan {made.plan.hash[:12]}; nothing was sent; send it: p2c apply {made.folder} --yes", highlight=False
+    )
+
+
+def _send(folder: Path, profile: str, saved: Any, *, by: str, only: str, check: bool) -> int:
+    """Send what is approved, read it back, say what was refused; gives the exit code."""
+    from p2c_lib import apply as applying
+    from p2c_lib import causes, legs, stale, write
+    from p2c_lib import verify as verifying
+    from p2c_lib.run import open_clients
+
+    chosen, way = profile_of(folder, profile), route_of(folder)
+    templates = legs.templates_for(chosen, way)
+    table = causes.load_causes(chosen.overlays)
+    with open_clients(chosen, way) as clients:
         write.check_addresses(saved.head, clients, chosen.name)
+        stale.check_templates(folder, saved, templates)
+        if check:
+            stale.check_rows(folder, saved, clients)
         if by:
             write.approve(folder, by)
-        shown = progress.add_task("sending", total=None)
-        done = applying.apply(
-            folder, chosen, clients, progress=lambda sent, total: progress.update(shown, completed=sent, total=total)
-        )
+        again = causes.failed_again(folder, only) if only else None
+        with bar("sending") as progress:
+            shown = progress.add_task("sending", total=None)
+            done = applying.apply(
+                folder,
+                chosen,
+                clients,
+                only=again,
+                progress=lambda sent, total: progress.update(shown, completed=sent, total=total),
+            )
+        with err_console.status("reading back what was written"):
+            outcomes = verifying.verify(folder, templates=templates, clients=clients)
     counts = applying.counts(done)
     out_console.print(", ".join(f"{name}: {count}" for name, count in counts.items()), highlight=False)
+    _tell(folder, outcomes, causes.save_failures(folder, table))
     if counts["remaining"]:
         err_console.print(f"{counts['remaining']} are not settled; go on with: p2c resume {folder}", highlight=False)
-    return int(any(counts[name] for name in ("conflicts", "failed", "remaining")))
+    is_good = set(outcomes["outcome"].unique()) <= {"verified"}
+    return int(any(counts[name] for name in ("conflicts", "failed", "remaining")) or not is_good)
+
+
+def _tell(folder: Path, outcomes: pl.DataFrame, failed: pl.DataFrame) -> None:
+    """What a sending came to: outcomes, the rows that are not as wanted, and why rows were refused."""
+    from p2c_lib import causes, verify
+
+    print_frame(verify.outcomes_table(outcomes))
+    off = outcomes.filter(pl.col("outcome").is_in(["differs", "gone", "conflict"]))
+    if off.height:
+        out_console.print(f"not as wanted ({off['order'].n_unique():,} rows, of which you see the first {SHOWN}):")
+        print_frame(off.head(SHOWN).select("task", "key", "outcome", "field", "before", "wanted", "found", "reason"))
+        out_console.print(f"all of them: {folder / 'plan' / 'verified.parquet'}", highlight=False)
+    if failed.height:
+        out_console.print(f"refused ({failed.height:,} rows):")
+        print_frame(causes.causes_table(failed))
+        out_console.print(
+            f"all of them: {folder / 'plan' / 'failed.csv'}; send them again: p2c apply {folder} --only failed",
+            highlight=False,
+        )
 
 
 def profile_of(folder: Path, profile: str) -> Profile:
