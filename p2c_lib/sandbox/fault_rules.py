@@ -30,6 +30,7 @@ class Rule:
     seed: int = 0
     part: bool = False  # True: for single operations inside a $batch, not for whole requests
     seconds: float = 0.0
+    row_seconds: float = 0.0
     retry_after: int | None = None
     limit: Limit = "requests"
     status: int | None = None
@@ -76,7 +77,7 @@ _NAMES: dict[Callable[[object], bool], str] = {
 }
 _CHECKS: dict[str, Callable[[object], bool]] = {
     **dict.fromkeys(("after", "first", "seed", "retry_after", "status"), _is_whole),
-    **dict.fromkeys(("probability", "seconds"), _is_number),
+    **dict.fromkeys(("probability", "seconds", "row_seconds"), _is_number),
     **dict.fromkeys(("part", "done"), _is_flag),
     **dict.fromkeys(("key", "changes"), _is_object),
     "every": _is_positive,

@@ -5,7 +5,8 @@ searched in path and query), which of those (``after`` n, only the ``first`` n, 
 ``seed``), and what happens (``kind`` and its own fields):
 
 ========  ==============================================================================================
-latency   ``seconds`` of delay; further rules still apply
+latency   ``seconds`` of delay; further rules still apply. With ``row_seconds`` the request takes ``seconds`` and as
+          much again for each row that it writes, the service's own work included
 throttle  429, ``retry_after`` seconds (null: no such header), ``limit`` requests|execution|concurrent|resources
 error     ``status`` (503), ``code``, ``message``, ``retry_after``; ``done``: the work is done all the same
 html      a gateway's HTML page with ``status`` (502); ``done`` as above
@@ -20,6 +21,7 @@ Rules come from ``faults.json`` (read again when it changes) and from ``POST /sa
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Mapping
 from urllib.parse import unquote
@@ -31,6 +33,9 @@ from p2c_lib.sandbox.fault_rules import Rule, Rules
 from p2c_lib.sandbox.tokens import Tokens
 from p2c_lib.sandbox.windows import Limit, Windows, throttle_text
 
+# What each row has once in a body that holds several: in a bulk action, or in a part of a batch.
+_ROW = re.compile(rb'"@odata\.type" *:|HTTP/1\.1\r?\n')
+_LONGEST = 20
 _HTML = (
     "<!DOCTYPE html>\n<html><head><title>{status} - Bad gateway</title></head>\n"
     "<body><h2>Our services aren't available right now</h2>"
@@ -92,7 +97,9 @@ class Faults:
         target = unquote(scope["path"] + ("?" + query.replace("+", " ") if query else ""))
         scope["sandbox.rules"] = self.rules
         for rule in self.rules.hits(scope["method"], target):
-            if rule.kind == "latency":
+            if rule.kind == "latency" and rule.row_seconds:
+                receive, send = _timed(rule, receive, send)
+            elif rule.kind == "latency":
                 await asyncio.sleep(rule.seconds)
             elif rule.kind == "etag":
                 if self._touch is not None:
@@ -141,6 +148,29 @@ class Faults:
         code, message = throttle_text(self.rules.system, limit, self.limits or {})
         headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
         return error_response(429, code, message, headers)
+
+
+def _timed(rule: Rule, receive: Receive, send: Send) -> tuple[Receive, Send]:
+    """Hold an answer back until the request has taken its time: a service as slow as the rule says, not slower."""
+    began, rows, tail = time.monotonic(), 0, b""
+
+    async def counting() -> Message:
+        nonlocal rows, tail
+        message = await receive()
+        body = tail + message.get("body", b"")
+        rows += len(_ROW.findall(body))
+        tail = body[-_LONGEST:]  # a mark may be cut in two; one that is not cut is no longer in there
+        for found in _ROW.finditer(body):
+            tail = body[max(found.end(), len(body) - _LONGEST) :]
+        return message
+
+    async def late(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            until = began + rule.seconds + max(rows, 1) * rule.row_seconds
+            await asyncio.sleep(max(0.0, until - time.monotonic()))
+        await send(message)
+
+    return counting, late
 
 
 class _Swallow:
