@@ -184,12 +184,13 @@ class _Sender:
         return [state for state in FINAL if state != "failed" or not self.is_again]
 
     def run(self) -> Applied:
-        for (task,), rows in self.rows.group_by("task", maintain_order=True):
+        # What a plan takes away stands at its end, so a task may come twice.
+        for _, rows in self.rows.group_by(pl.col("task").rle_id(), maintain_order=True):
             states = self.seen.states(rows["order"])
             open_ = rows.filter(~states.is_in(self._final).fill_null(False))
             if open_.is_empty() or self.stop is not None:
                 continue
-            self.now = (str(task), "")
+            self.now = (open_["task"][0], "")
             client = self.clients[open_["system"][0]]
             todo = list(works(self.plan.hash, open_, client))
             if open_["system"][0] == "cds":
@@ -235,7 +236,7 @@ class _Sender:
         """Send one work, what others of it wait for first."""
         client, rows = work.client, work.actions.height
         is_asked = self.forced is not None or rows > FEW
-        offers = offered(client, work.entity) if is_asked else ("single",)
+        offers = offered(client, work.entity, _whole(work)) if is_asked else ("single",)
         channel = CHANNELS[choose(client.system, work.verb, rows, offers, self.forced)]
         self.now = (work.actions["task"][0], channel.name)
         pending = self._again_whole(work)
@@ -264,7 +265,8 @@ class _Sender:
         return actions
 
     def _send(self, work: Work, channel: Channel, actions: pl.DataFrame) -> None:
-        self._drain(_Lane(work, channel, min(_FIRST_ROWS, channel.rows_a_call), deque(), {}), actions)
+        size = channel.rows_a_call if channel.repeatable else min(_FIRST_ROWS, channel.rows_a_call)
+        self._drain(_Lane(work, channel, size, deque(), {}), actions)
 
     # --- the loop ---------------------------------------------------------------------------------------------
 
@@ -328,8 +330,11 @@ class _Sender:
         held = is_new & ~(staged & parent)
         if not held.any():
             return lot
+        is_approved = actions["after_order"].is_in(self.orders.implode())
         reasons = pl.select(
-            pl.when(staged)
+            pl.when(staged & ~is_approved)
+            .then(pl.lit("its parent is not approved"))
+            .when(staged)
             .then(pl.lit("its parent could not be made"))
             .otherwise(pl.lit("its row could not be brought into the store"))
         ).to_series()
@@ -389,7 +394,8 @@ class _Sender:
                 self._note(lot.actions.drop("etag", "id").with_columns(state=state, **facts))
                 continue
             rows = lane.channel.rows_a_call
-            lane.rows = next_rows(lane.rows, lot.actions.height, sent.seconds, rows, _AIM_S)
+            if not lane.channel.repeatable:
+                lane.rows = next_rows(lane.rows, lot.actions.height, sent.seconds, rows, _AIM_S)
             parts.append(lot.actions.drop("etag", "id").join(sent.answers, on="order"))
         if not parts:
             return again
@@ -430,11 +436,11 @@ class _Sender:
         """Settle actions, for this call of `apply` at least."""
         if answers.is_empty():
             return
-        verbs = {"create": "created", "update": "updated", "recalculate": "updated", "delete": "deleted"}
+        verbs = {"create": "created", "delete": "deleted"}
         if self.lost:  # found done, and it was this call that did it
             mine = pl.col("order").is_in(list(self.lost)) & (pl.col("state") == "already")
             mine &= pl.col("why").is_in(["lost", "changed"])
-            done = pl.col("action").replace_strict(verbs, return_dtype=pl.String)
+            done = pl.col("action").replace_strict(verbs, default="updated", return_dtype=pl.String)
             answers = answers.with_columns(state=pl.when(mine).then(done).otherwise("state"))
         for state, rows in answers["state"].value_counts().iter_rows():
             if state in self.done:
@@ -483,10 +489,20 @@ class _Sender:
         )
 
 
+def _whole(work: Work) -> set[str]:
+    """Properties that every action of a work brings."""
+    if work.verb != "create":
+        return set()
+    said = work.cells.filter(pl.col("sent").fill_null("") != "").group_by("property").agg(rows=pl.len())
+    return set(said.filter(pl.col("rows") == work.actions.height)["property"])
+
+
 def _next(lane: _Lane, left: int, parallel: int) -> int:
     """Rows to take next: a call's worth, the last ones shared out over the lanes; many of those that go alone."""
     if lane.channel.rows_a_call == 1:
         return 4 * parallel
+    if lane.channel.repeatable:
+        return lane.rows
     return min(lane.rows, max(50, math.ceil(left / parallel)))
 
 

@@ -10,6 +10,8 @@ from typing import Literal
 from p2c_lib.channels.base import Channel, Verb
 from p2c_lib.channels.batch import BATCH
 from p2c_lib.channels.multiple import MULTIPLE
+from p2c_lib.channels.package import PACKAGE
+from p2c_lib.channels.package import offered as takes_packages
 from p2c_lib.channels.single import SINGLE
 from p2c_lib.connect import Client, Entity
 from p2c_lib.errors import NotFound, PlanError
@@ -17,11 +19,13 @@ from p2c_lib.pace import Allowance
 
 __all__ = ["CHANNELS", "FEW", "Estimate", "check_name", "choose", "estimate", "offered"]
 
-CHANNELS: dict[str, Channel] = {channel.name: channel for channel in (SINGLE, MULTIPLE, BATCH)}
+CHANNELS: dict[str, Channel] = {channel.name: channel for channel in (SINGLE, MULTIPLE, BATCH, PACKAGE)}
 """All channels by name."""
 
 FEW = 100
 """Up to so many rows go one a call: each error is told at once and no batch has to be read for it."""
+MANY = 10_000
+"""From so many new rows on, F&O takes them in data packages: a package waits for its turn, but its rows cost less."""
 _CALL_S, _ROW_S = 0.05, 0.01
 """What a call and a row are taken to cost the service as long as nothing was measured."""
 
@@ -41,12 +45,13 @@ def check_name(name: str) -> None:
         raise PlanError(f"no channel '{name}'; known: {', '.join(CHANNELS)}")
 
 
-def offered(client: Client, entity: Entity) -> tuple[str, ...]:
+def offered(client: Client, entity: Entity, sent: Collection[str] | None = None) -> tuple[str, ...]:
     """Ask a service which channels it has for a set; it is asked once.
 
     Args:
         client: Of the system; the store has none.
         entity: The set.
+        sent: Properties that each new row brings, where they are known: a package needs the whole key of every row.
 
     Returns:
         Names of channels.
@@ -59,8 +64,11 @@ def offered(client: Client, entity: Entity) -> tuple[str, ...]:
         names = ["single", "batch"]
         if client.system == "sales" and _has_message(client, entity, "CreateMultiple"):
             names.append("multiple")
+        if takes_packages(client, entity):
+            names.append("package")
         known = client.cache[("channels", entity.name)] = tuple(names)
-    return tuple(known)
+    is_whole = sent is None or set(entity.key) - {"dataAreaId"} <= set(sent)
+    return tuple(name for name in known if name != "package" or is_whole)
 
 
 def _has_message(client: Client, entity: Entity, message: str) -> bool:
@@ -87,14 +95,16 @@ def choose(
             carry goes as if nothing was said: an update never goes by a channel that has no place for its ETag.
 
     Returns:
-        Its name: few rows one by one, many new rows of Sales by CreateMultiple, else in batches.
+        Its name: few rows one by one, many new rows of Sales by CreateMultiple, very many of F&O in packages, else in
+        batches.
     """
     fits = [name for name in offers if verb in CHANNELS[name].verbs]
     if forced in fits:
         return str(forced)
     if rows <= FEW:
         return "single"
-    return next(name for name in ("multiple", "batch", "single") if name in fits)
+    order = ("package", "multiple", "batch", "single")
+    return next(name for name in order if name in fits and (name != "package" or rows >= MANY))
 
 
 def estimate(
@@ -124,7 +134,8 @@ def estimate(
     """
     known = CHANNELS[channel]
     allowed = allowance or Allowance()
-    size = min(known.rows_a_call, max(1, math.ceil(rows / max(1, parallel))))
+    # Packages go out full; what goes into calls is shared out over the lanes.
+    size = known.rows_a_call if known.repeatable else min(known.rows_a_call, max(1, math.ceil(rows / max(1, parallel))))
     calls = math.ceil(rows / size) if rows else 0
     execution_s = calls * call_s + rows * row_s
     lanes = min(parallel, known.lanes or parallel, allowed.at_once)
