@@ -15,7 +15,13 @@ __all__ = ["Lot", "Work", "answer_facts", "intent_facts", "works"]
 
 _TEXTS = ("etag", "id", "error", "code", "reason")
 _RAW = ("status", "version", "found")
-_VERBS: dict[str, Verb] = {"create": "create", "update": "update", "recalculate": "update", "delete": "delete"}
+_VERBS: dict[str, Verb] = {
+    "create": "create",
+    "update": "update",
+    "recalculate": "update",
+    "deactivate": "update",
+    "delete": "delete",
+}
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,7 @@ class Work:
         """The cells that say whether a row stands as wanted: what the service works out is known for sure only when
         nothing else of its document is sent."""
         cells = self.cells_of(actions)
-        if not (cells["wire"] == "computed").any():
+        if self.verb == "delete" or not (cells["wire"] == "computed").any():
             return cells
         sums = actions.filter(pl.col("action") == "recalculate")["order"]
         return cells.filter((pl.col("wire") != "computed") | pl.col("order").is_in(sums.implode()))
@@ -125,7 +131,9 @@ class Work:
                 sent=pl.when(is_made).then(pl.col("sent").replace_strict(known, default=None)).otherwise("sent"),
                 wire=pl.when(is_made).then(pl.lit("bind")).otherwise("wire"),
             )
-        actions = lot.actions.with_columns(attempt=attempts).select(ACTIONS.names())
+        # To a channel a row that is switched off is one that is updated.
+        plain = pl.col("action").replace({"deactivate": "update"})
+        actions = lot.actions.with_columns(plain, attempt=attempts).select(ACTIONS.names())
         return Chunk(self.entity, actions, cells, number, self.plan)
 
 
