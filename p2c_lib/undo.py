@@ -14,12 +14,11 @@ from pathlib import Path
 
 import polars as pl
 
-from p2c_lib.cells import as_text
 from p2c_lib.connect import Client, Entity
 from p2c_lib.errors import PlanError
-from p2c_lib.model import FieldMap, Task, Template, all_tasks
+from p2c_lib.model import Task, Template, all_tasks
 from p2c_lib.pull import ETAG
-from p2c_lib.verify import look, read_verified, verify
+from p2c_lib.verify import cells_of, fields_of, look, read_verified, verify
 from p2c_lib.write import PLAN_COLUMNS, Plan, check_addresses, read_plan
 from p2c_lib.write.answers import answers
 from p2c_lib.write.removal import GONE, in_order, off_switch, removed
@@ -156,9 +155,9 @@ class _Side:
             raise PlanError(f"no template has the task {rows['task'][0]} any more: bring it back to undo what it wrote")
         client = clients[rows["system"][0]]
         entity = client.entity(rows["entity"][0])
-        columns = [FieldMap(destination=name) for name in rows["field"].unique(maintain_order=True)]
+        columns = fields_of(task, rows["field"].drop_nulls().unique(maintain_order=True).to_list())
         asked = rows.with_columns(target=pl.coalesce("address", "target"))
-        return cls(task, entity, client, rows, look(client, entity, asked, columns, None))
+        return cls(task, entity, client, rows, look(client, entity, asked, columns, task))
 
     @property
     def orders(self) -> int:
@@ -190,7 +189,7 @@ class _Side:
         rows = self.rows.join(refused, on="order", how="inner", maintain_order="left")
         stands = self._stands()
         rows = rows.join(stands, on=["order", "field"], how="left", maintain_order="left")
-        is_changed = pl.col("now").ne_missing(pl.col("after")) & (pl.col("reason") == _CHANGED)
+        is_changed = pl.col("how").is_not_null() & (pl.col("reason") == _CHANGED)
         first = pl.col("order").is_first_distinct()
         none_changed = ~is_changed.any().over("order") & first
         told = rows.filter(is_changed | none_changed)
@@ -200,12 +199,11 @@ class _Side:
         ).cast(REFUSED)  # fmt: skip
 
     def _stands(self) -> pl.DataFrame:
-        """``order``, ``field``, ``now``: every field that was written, as it stands."""
-        names = [name for name in self.rows["field"].unique(maintain_order=True) if name in self.now.columns]
-        texts = self.now.unique("order", keep="first").select(
-            "order", *(as_text(name, self.now.schema[name]).alias(name) for name in names)
-        )
-        return texts.unpivot(index="order", variable_name="field", value_name="now").cast({"order": pl.UInt32})
+        """``order``, ``field``, ``now`` and ``how``: every field that was written, as it stands, and whether that is
+        what was written."""
+        there = self.now.unique("order", keep="first", maintain_order=True)
+        written = self.rows.filter(pl.col("field").is_not_null()).join(there, on="order", how="semi")
+        return cells_of(written, there, self.task, self.entity).rename({"found": "now"})
 
     def restored(self, refused: pl.DataFrame, offset: int) -> pl.DataFrame:
         """Updates that put back what stood there."""

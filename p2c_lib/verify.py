@@ -17,7 +17,16 @@ from p2c_lib.write import Plan, read_plan
 from p2c_lib.write.answers import answers
 from p2c_lib.write.reading import keys_of, read_rows
 
-__all__ = ["OUTCOMES", "VERIFIED", "look", "outcomes_table", "read_verified", "verify"]
+__all__ = [
+    "OUTCOMES",
+    "VERIFIED",
+    "cells_of",
+    "fields_of",
+    "look",
+    "outcomes_table",
+    "read_verified",
+    "verify",
+]
 
 OUTCOMES = ("verified", "differs", "gone", "conflict", "not_written")
 
@@ -127,7 +136,7 @@ def _of_task(rows: pl.DataFrame, task: Task | None, client: Client) -> pl.DataFr
     parts = [_shaped(rest.with_columns(outcome=pl.lit("not_written"), field=None, reason=said))]
     asked = rows.filter((is_done | (pl.col("outcome") == "conflict")).fill_null(False))
     if asked.height:
-        found = look(client, entity, asked, _fields(task, asked["field"].unique().to_list()), task)
+        found = look(client, entity, asked, fields_of(task, asked["field"].unique().to_list()), task)
         parts += [_of_deletes(asked.filter(pl.col("action") == "delete"), found, entity)]
         parts += [_of_writes(asked.filter(pl.col("action") != "delete"), found, task, entity)]
     return pl.concat(parts)
@@ -160,8 +169,16 @@ def look(
     return pl.concat(found)
 
 
-def _fields(task: Task | None, names: Collection[str]) -> list[FieldMap]:
-    """How each field is compared; one that no task knows any more, exactly."""
+def fields_of(task: Task | None, names: Collection[str]) -> list[FieldMap]:
+    """Say how fields are compared.
+
+    Args:
+        task: Their task.
+        names: Destination columns.
+
+    Returns:
+        The task's fields; one that it does not have is compared exactly.
+    """
     known = {field.destination: field for field in task.fields} if task else {}
     return [known.get(name, FieldMap(destination=name)) for name in names]
 
@@ -192,7 +209,7 @@ def _of_writes(rows: pl.DataFrame, found: pl.DataFrame, task: Task | None, entit
     rows = rows.join(_addressed(found, entity).unique("order", keep="first"), on="order", how="left")
     rows = rows.sort("order", maintain_order=True)
     is_conflict, once = pl.col("outcome") == "conflict", pl.col("times") == 1
-    cells = _cells(rows.filter(once), found, task, entity)
+    cells = cells_of(rows.filter(once), found, task, entity)
     rows = rows.join(cells, on=["order", "field"], how="left", maintain_order="left")
     differs = pl.col("how").is_not_null()
     lone = [
@@ -239,10 +256,20 @@ def _shaped(rows: pl.DataFrame) -> pl.DataFrame:
     ).cast(VERIFIED)  # fmt: skip
 
 
-def _cells(rows: pl.DataFrame, found: pl.DataFrame, task: Task | None, entity: Entity) -> pl.DataFrame:
-    """``order``, ``field``, ``found`` of each field that was read, and ``how`` it differs from what was wanted."""
+def cells_of(rows: pl.DataFrame, found: pl.DataFrame, task: Task | None, entity: Entity) -> pl.DataFrame:
+    """Compare what was wanted of rows with what was read, as a run does.
+
+    Args:
+        rows: Of a plan: ``order``, ``key``, ``field``, ``after``.
+        found: As `look` gives it, one row an action.
+        task: Its fields say how.
+        entity: The destination.
+
+    Returns:
+        ``order``, ``field``, ``found`` (as text), and ``how`` it differs, null where it does not.
+    """
     parts = [pl.DataFrame(schema={"order": pl.UInt32, "field": pl.String, "found": pl.String, "how": pl.String})]
-    for field in _fields(task, rows["field"].unique(maintain_order=True).to_list()):
+    for field in fields_of(task, rows["field"].unique(maintain_order=True).to_list()):
         mine = rows.filter(pl.col("field") == field.destination).select("order", "key", "after")
         there = mine.select("order").join(found, on="order", how="left", maintain_order="left")
         code = field.money if isinstance(field.money, str) else task.currency if task and field.money else None

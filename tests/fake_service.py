@@ -154,6 +154,19 @@ class FakeClient:
     def update(self, entity: str, key: Mapping[str, Any], changes: Mapping[str, Any], etag: str | None) -> Written:
         return self._write("update", entity, dict(changes), lambda: self._update(entity, key, changes, etag))
 
+    def delete(self, entity: str, key: Mapping[str, Any], etag: str | None) -> None:
+        self.calls.append(("delete", entity, dict(key)))
+        if error := self.before("delete", entity, key):
+            raise error
+        found = self.find(entity, **key)
+        if not found:
+            raise NotFound("no such row", status=404)
+        if found[0]["@odata.etag"] != etag:
+            raise Conflict("the row changed", status=412)
+        self.rows[entity].remove(found[0])
+        if error := self.after("delete", entity, key):
+            raise error
+
     def _write(self, verb: str, entity: str, row: dict[str, Any], work: Callable[[], dict[str, Any]]) -> Written:
         self.calls.append((verb, entity, row))
         if error := self.before(verb, entity, row):

@@ -1,0 +1,139 @@
+"""The way back: what was created goes, what was updated gets back what stood there, what others changed stays."""
+
+from decimal import Decimal
+
+import polars as pl
+import pytest
+from pair import DOCUMENTS, MASTERS, Pair
+from plan_world import TEMPLATES, World
+
+from p2c_lib.apply import apply
+from p2c_lib.errors import PlanError
+from p2c_lib.model import find_task
+from p2c_lib.pull import pull
+from p2c_lib.undo import undo
+from p2c_lib.verify import verify
+from p2c_lib.write import approve, plan, read_plan
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+def applied(world, folder, *tasks):
+    world.compare(folder, *tasks)
+    plan(folder, templates=TEMPLATES, clients=world.clients)
+    return sent(world, folder)
+
+
+def sent(world, folder):
+    approve(folder, "ann")
+    done = apply(folder, None, world.clients)
+    verify(folder, templates=TEMPLATES, clients=world.clients)
+    return done
+
+
+def undone(world, folder):
+    return undo(folder, templates=TEMPLATES, clients=world.clients)
+
+
+def test_updates_get_back_what_stood_there_and_creates_go(world, tmp_path):
+    world.item("P1", SalesPrice=Decimal("12"), ProductName="New")
+    product = world.product("P1", description="old")
+    before = {name: value for name, value in product.items() if name != "@odata.etag"}
+    world.item("P2")
+    applied(world, tmp_path, "products")
+    assert product["price"] == Decimal("12") and len(world.sales.rows["products"]) == 2
+    made = undone(world, tmp_path)
+    assert made.refused.is_empty()
+    assert made.plan.actions().select("action", "key").rows() == [("update", "P1"), ("delete", "P2")]
+    assert read_plan(made.folder).approved is None
+    done = sent(world, made.folder)
+    assert (done.updated, done.deleted, done.conflicts) == (1, 1, 0)
+    (left,) = world.sales.rows["products"]
+    assert {name: value for name, value in left.items() if name != "@odata.etag"} == before
+
+
+def test_nothing_is_undone_without_an_approval_of_its_own(world, tmp_path):
+    world.item("P1")
+    applied(world, tmp_path, "products")
+    made = undone(world, tmp_path)
+    with pytest.raises(PlanError, match="not approved"):
+        apply(made.folder, None, world.clients)
+    assert len(world.sales.rows["products"]) == 1
+
+
+def test_a_row_changed_since_is_left_alone_and_listed_with_all_three_values(world, tmp_path):
+    for number in ("P1", "P2"):
+        world.item(number, SalesPrice=Decimal("12"))
+        world.product(number)
+    applied(world, tmp_path, "products")
+    mine = world.sales.find("products", productnumber="P1")[0]
+    world.sales.touch(mine, price=Decimal("13"))
+    made = undone(world, tmp_path)
+    assert made.refused.rows() == [
+        ("products", "update", "P1", "changed since it was written", "price", "10.5", "12", "13")
+    ]
+    assert made.plan.actions()["key"].to_list() == ["P2"]
+    assert made.plan.left_out.rows() == [("products", "not undone", "changed since it was written", 1)]
+
+
+def test_a_created_row_that_somebody_went_on_with_is_not_deleted(world, tmp_path):
+    world.item("P1")
+    applied(world, tmp_path, "products")
+    world.sales.touch(world.sales.find("products", productnumber="P1")[0], vendorname="Ann's")
+    made = undone(world, tmp_path)
+    assert made.plan.rows.is_empty()
+    assert made.refused.select("key", "reason", "field").rows() == [("P1", "changed since it was written", None)]
+
+
+def test_a_row_that_somebody_else_made_is_not_deleted(world, tmp_path):
+    world.item("P1")
+    world.compare(tmp_path, "products")
+    plan(tmp_path, templates=TEMPLATES, clients=world.clients)
+    world.product("P1")  # just as wanted
+    world.item("P2")
+    sent(world, tmp_path)
+    with pytest.raises(PlanError, match="nothing of this plan was sent"):
+        undone(world, tmp_path)
+
+
+def test_children_go_before_their_parents_and_a_parent_that_is_needed_stays(world, tmp_path):
+    world.contact("C1", world.account("A1"))
+    world.account("A2")
+    applied(world, tmp_path, "accounts", "contacts")
+    world.fno.add("CDSContactPersons", dataAreaId="usmf", ContactPersonPartyNumber="X", AssociatedPartyNumber="A2")
+    made = undone(world, tmp_path)
+    told = made.plan.actions().select("action", "key", pl.col("held").str.contains("refer to it").fill_null(False))
+    assert told.rows() == [("delete", "C1", False), ("delete", "A1", False), ("delete", "A2", True)]
+    sent(world, made.folder)
+    assert [row["CustomerAccount"] for row in world.fno.rows["CustomersV2"]] == ["A2"]
+
+
+def test_a_lookup_goes_back_to_the_row_it_pointed_to_and_not_to_its_namesake(world, tmp_path):
+    other = world.sales.add("transactioncurrencies", isocurrencycode="EUR", currencyprecision=2)
+    world.item("P1")
+    product = world.product("P1", _transactioncurrencyid_value=other["transactioncurrencyid"])
+    applied(world, tmp_path, "products")
+    assert product["_transactioncurrencyid_value"] != other["transactioncurrencyid"]
+    world.sales.add("transactioncurrencies", isocurrencycode="EUR", currencyprecision=2)  # now there are two of it
+    sent(world, undone(world, tmp_path).folder)
+    assert product["_transactioncurrencyid_value"] == other["transactioncurrencyid"]
+
+
+def test_an_undo_can_be_undone(world, tmp_path):
+    world.item("P1", SalesPrice=Decimal("12"))
+    product = world.product("P1")
+    applied(world, tmp_path, "products")
+    first = undone(world, tmp_path).folder
+    sent(world, first)
+    assert product["price"] == Decimal("10.5")
+    sent(world, undone(world, first).folder)
+    assert product["price"] == Decimal("12")
+
+
+def test_a_plan_of_the_way_back_that_was_not_sent_is_made_anew(world, tmp_path):
+    world.item("P1")
+    applied(world, tmp_path, "products")
+    assert undone(world, tmp_path).folder == undone(world, tmp_path).folder == tmp_path / "undo" / "1"
