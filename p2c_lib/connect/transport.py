@@ -178,7 +178,15 @@ class Sender:
 
     async def _paced(self, request: httpx.Request, what: str, is_safe: bool, rows: int) -> httpx.Response:
         """Wait for this call's turn, make it, and tell the pace what became of it."""
+        asked = time.monotonic()
         while (wait_s := self.pace.wait_s(time.monotonic())) > 0:
+            spent_s = time.monotonic() - asked
+            if math.isfinite(wait_s) and spent_s + wait_s > max(self._limits.budget_s, 1.0):
+                raise Throttled(
+                    f"{what}: not sent: what this user may spend is spent for {wait_s:.0f} s more; budget: "
+                    f"{self._limits.budget_s:g} s; raise limits.budget_s, or run when fewer others do",
+                    waited_s=spent_s,
+                )
             with anyio.move_on_after(wait_s if math.isfinite(wait_s) else None):
                 await self._turn.wait()
         began = time.monotonic()
@@ -205,7 +213,9 @@ class Sender:
             return None
         said = self._dialect.explain(response.content) or Problem("")
         wait_s = retry_after(response.headers.get("Retry-After", ""))
-        return self._dialect.default_wait_s if wait_s is None else wait_s, limit_of(said)
+        wait_s = self._dialect.default_wait_s if wait_s is None else wait_s
+        # Nobody waits for longer than the budget: this call fails, and who comes after it may try.
+        return wait_s if wait_s <= self._limits.budget_s else 0.0, limit_of(said)
 
     def put_off(self, wait_s: float | None, said: Problem) -> None:
         """Close the door for all: a part of a batch was answered with 429.

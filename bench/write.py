@@ -1,0 +1,332 @@
+"""What sending costs: rows per second of each way to write, on one service. ``python bench/write.py [--help]``
+
+Every way writes new rows of the same columns into the same sandbox over TLS. The service takes 20 ms a request and 1 ms
+a row, its own work included, so one lane can write 980 rows/s in calls of 1,000 and 8 lanes 7,840, as long as the
+sandbox itself keeps up: what it can take is measured by a bare httpx client that posts bodies made beforehand.
+
+- httpx: the ceiling; bodies are ready, answers are not looked at.
+- ours: the public `apply` of an approved plan: journal on disk before and after each call, bodies, answers.
+- SDK: Microsoft's client for Python, its bulk upsert as its documentation shows it, 1,000 rows a call.
+
+With throttling on, the service counts as Dataverse does, with smaller numbers, so that windows pass in a minute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import ssl
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import polars as pl
+
+from p2c_lib import write
+from p2c_lib.apply import Pulse, apply
+from p2c_lib.channels import Chunk
+from p2c_lib.channels.base import ACTIONS, CELLS
+from p2c_lib.channels.bodies import bodies
+from p2c_lib.config import Limits, Profile
+from p2c_lib.connect import Client, connect
+from p2c_lib.pull import MONEY
+from p2c_lib.run import open_clients
+from p2c_lib.sandbox import lifecycle
+from p2c_lib.write.saved import LEFT_OUT, PLAN_COLUMNS, Plan, save
+
+ROWS_A_CALL = 1000
+CALL_S, ROW_S = 0.02, 0.001
+PLENTY = {"parallel": 8, "window_calls": 10**9, "window_execution_s": 1e9}
+SETS = {
+    "sales": ("contacts", "msdynce_contactnumber"),
+    "fno": ("CustomersV2", "CustomerAccount"),
+}
+
+
+@dataclass(frozen=True)
+class Way:
+    """One line of the table: who writes, where, how, and with how many lanes."""
+
+    who: str
+    system: str
+    channel: str
+    lanes: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came out: seconds from the first request to the last answer, our CPU seconds."""
+
+    way: Way
+    seconds: float
+    cpu_s: float
+
+    @property
+    def rate(self) -> float:
+        """Rows per second."""
+        return self.way.rows / self.seconds
+
+
+def columns(system: str, name: str, rows: int) -> pl.DataFrame:
+    """New rows as they are sent: ``key`` and the columns of a contact or customer, all texts."""
+    number = pl.int_range(rows).cast(pl.String)
+    key = pl.concat_str(pl.lit(f"{name}-"), number)
+    if system == "sales":
+        said = {
+            "msdynce_contactnumber": key,
+            "firstname": pl.lit("Ann"),
+            "lastname": pl.concat_str(pl.lit("Person "), number),
+            "emailaddress1": pl.concat_str(pl.lit("p"), number, pl.lit("@example.com")),
+            "telephone1": pl.lit("+39 011 1234"),
+            "jobtitle": pl.lit("Buyer"),
+            "address1_line1": pl.concat_str(pl.lit("Street "), number),
+            "address1_city": pl.lit("Turin"),
+        }
+    else:
+        said = {
+            "CustomerAccount": key,
+            "OrganizationName": pl.concat_str(pl.lit("Firm "), number),
+            "CustomerGroupId": pl.lit("10"),
+            "SalesCurrencyCode": pl.lit("USD"),
+            "LanguageId": pl.lit("en-us"),
+            "SalesMemo": pl.concat_str(pl.lit("memo "), number),
+        }
+    return pl.select(key=key, **said)
+
+
+def planned(folder: Path, profile: Profile, way: Way, name: str) -> Path:
+    """An approved plan that creates the rows of a way."""
+    entity, key = SETS[way.system]
+    frame = columns(way.system, name, way.rows).with_row_index("order")
+    long = frame.unpivot(index=["order", "key"], variable_name="field", value_name="after").sort("order")
+    target = pl.concat_str(pl.lit(f'{{"{key}":"'), "key", pl.lit('"}'))
+    known = {
+        "task": pl.lit(f"bench_{way.system}"),
+        "system": pl.lit(way.system),
+        "entity": pl.lit(entity),
+        "action": pl.lit("create"),
+        "target": target,
+        "property": pl.col("field"),
+        "sent": pl.col("after"),
+        "wire": pl.lit("string"),
+    }
+    rows = long.with_columns(**known)
+    rows = rows.with_columns(pl.lit(None, t).alias(n) for n, t in PLAN_COLUMNS.items() if n not in rows.columns)
+    head = {
+        "run_id": name,
+        "profile": profile.name,
+        "company": profile.fno.company,
+        "sales_url": profile.sales.url,
+        "fno_url": profile.fno.url,
+    }
+    made = Plan(
+        folder / "plan",
+        rows.select(pl.col(n).cast(t) for n, t in PLAN_COLUMNS.items()),
+        head,
+        "",
+        "2026-01-01T00:00:00+00:00",
+        None,
+        LEFT_OUT.to_frame(),
+    )
+    folder.mkdir()
+    save(made)
+    write.approve(folder, "bench")
+    return folder
+
+
+def ready_bodies(client: Client, way: Way, name: str) -> list[bytes]:
+    """Bodies of ``ROWS_A_CALL`` rows (one for the channel ``single``), made by the same pieces as ours."""
+    from p2c_lib.channels.batch import _body
+
+    entity = client.entity(SETS[way.system][0])
+    frame = columns(way.system, name, way.rows).with_row_index("order")
+    size = 1 if way.channel == "single" else ROWS_A_CALL
+    found = []
+    for part in frame.iter_slices(size):
+        cells = part.unpivot(index=["order", "key"], variable_name="property", value_name="sent").sort("order")
+        cells = cells.with_columns(wire=pl.lit("string")).select(pl.col(n).cast(t) for n, t in CELLS.items())
+        actions = part.select("order", "key", action=pl.lit("create"))
+        actions = actions.with_columns(pl.lit(None, t).alias(n) for n, t in ACTIONS.items() if n not in actions.columns)
+        chunk = Chunk(entity, actions.select(pl.col(n).cast(t) for n, t in ACTIONS.items()), cells, 1)
+        if way.channel == "batch":
+            found.append(_body(client, chunk, "batch_bench"))
+        elif way.channel == "single":
+            found.append(bodies(client, chunk)[0].encode())
+        else:
+            kind = f'{{"@odata.type":"Microsoft.Dynamics.CRM.{entity.type_name}",'
+            targets = bodies(client, chunk).str.slice(1).str.join(f",{kind}").item()
+            found.append(f'{{"Targets":[{kind}{targets}]}}'.encode())
+    return found
+
+
+class Bench:
+    """A sandbox and the ways to write into it."""
+
+    def __init__(self, folder: Path, **config: Any) -> None:
+        """Start it, over TLS, slow by rule."""
+        self.folder = folder
+        counts = {"accounts": 20, "contacts": 20, "products": 20}
+        self.state = lifecycle.start(folder / "sandbox", counts=counts, detach=True, tls=True, **config)
+        self.ca = str(self.state["ca_file"])
+        self.trust = ssl.create_default_context(cafile=self.ca)
+        rule = {"kind": "latency", "seconds": CALL_S, "row_seconds": ROW_S, "method": "POST"}
+        rule["path"] = r"\$batch|contacts|CustomersV2"
+        for system in SETS:
+            self.ask(system, "POST", "faults", [rule])
+        self.names = iter(range(10**6))
+
+    def stop(self) -> None:
+        """Stop the sandbox."""
+        lifecycle.stop(self.folder / "sandbox")
+
+    def ask(self, system: str, method: str, path: str, body: Any = None) -> Any:
+        """Call one of the sandbox's own routes."""
+        with httpx.Client(verify=self.trust, trust_env=False, timeout=60) as http:
+            answer = http.request(method, f"{self.state[f'{system}_url']}/sandbox/{path}", json=body)
+            answer.raise_for_status()
+            return answer.json()
+
+    def profile(self, **limits: Any) -> Profile:
+        """The profile of the sandbox."""
+        plain = {
+            "name": "sandbox",
+            "sales": {"url": self.state["sales_url"]},
+            "fno": {"url": self.state["fno_url"]},
+            "auth": {"kind": "sandbox"},
+            "limits": {**PLENTY, **limits},
+            "ca_file": self.ca,
+            "store": {"url": str(self.folder / "store")},
+        }
+        return Profile.model_validate(plain)
+
+    def measure(self, way: Way, **limits: Any) -> Result:
+        """Run one way."""
+        name = f"B{next(self.names)}"
+        begin = {"httpx": self._httpx, "ours": self._ours, "SDK": self._sdk}[way.who]
+        with begin(way, name, limits) as go:
+            cpu, clock = time.process_time(), time.perf_counter()
+            seconds = go()
+            spent = time.perf_counter() - clock if seconds is None else seconds
+            return Result(way, spent, time.process_time() - cpu)
+
+    @contextmanager
+    def _httpx(self, way: Way, name: str, limits: Any) -> Iterator[Callable[[], float | None]]:
+        with connect(self.profile(**limits), way.system) as client:  # type: ignore[arg-type]
+            ready = ready_bodies(client, way, name)
+            base = client.base
+        entity = SETS[way.system][0]
+        path = {"batch": "$batch", "multiple": f"{entity}/Microsoft.Dynamics.CRM.CreateMultiple", "single": entity}
+        kind = 'multipart/mixed; boundary="batch_bench"' if way.channel == "batch" else "application/json"
+        headers = {"Content-Type": kind, "Prefer": "odata.continue-on-error", "Accept-Encoding": "gzip, deflate"}
+        with (
+            httpx.Client(verify=self.trust, trust_env=False, timeout=120, headers=headers) as http,
+            ThreadPoolExecutor(way.lanes) as pool,
+        ):
+            http.get(f"{base}/$metadata")
+
+            def post(body: bytes) -> None:
+                http.post(f"{base}/{path[way.channel]}", content=body).raise_for_status()
+
+            def go() -> None:
+                list(pool.map(post, ready))
+
+            yield go
+
+    @contextmanager
+    def _ours(self, way: Way, name: str, limits: Any) -> Iterator[Callable[[], float | None]]:
+        profile = self.profile(**{**limits, "parallel": way.lanes})
+        run = planned(self.folder / name, profile, way, name)
+        with open_clients(profile) as clients:
+            clients[way.system].entity(SETS[way.system][0])
+
+            def go() -> None:
+                done = apply(run, profile, clients, channel=way.channel)
+                if done.created != way.rows:
+                    raise SystemExit(f"{way}: {done}")
+
+            yield go
+
+    @contextmanager
+    def _sdk(self, way: Way, name: str, limits: Any) -> Iterator[Callable[[], float | None]]:
+        from azure.core.credentials import AccessToken
+        from PowerPlatform.Dataverse.client import DataverseClient
+        from PowerPlatform.Dataverse.models.upsert import UpsertItem
+
+        class Credential:
+            def get_token(self, *scopes: str, **_: Any) -> AccessToken:
+                return AccessToken("sandbox", int(time.time()) + 3600)
+
+        os.environ["REQUESTS_CA_BUNDLE"] = self.ca
+        key = SETS["sales"][1]
+        rows = columns("sales", name, way.rows).drop("key").to_dicts()
+        items = [UpsertItem(alternate_key={key: row.pop(key)}, record=row) for row in rows]
+        with DataverseClient(self.state["sales_url"], Credential()) as client:
+            client.records.upsert("contact", items[:1])
+
+            def go() -> None:
+                for at in range(0, len(items), ROWS_A_CALL):
+                    client.records.upsert("contact", items[at : at + ROWS_A_CALL])
+
+            yield go
+
+
+def compare(bench: Bench, rows: int, only: str) -> None:
+    """Print the table without throttling."""
+    few = max(100, rows // 40)
+    ways = [
+        Way("httpx", "sales", "single", 1, few),
+        Way("ours", "sales", "single", 1, few),
+        Way("httpx", "sales", "single", 8, 8 * few),
+        Way("ours", "sales", "single", 8, 8 * few),
+        Way("SDK", "sales", "upsert", 1, rows),
+    ]
+    for system, channels in (("sales", ("multiple", "batch")), ("fno", ("batch",))):
+        for channel in channels:
+            for lanes in (1, 8):
+                many = rows * (4 if lanes == 8 else 1) // (1 if system == "sales" else 2)
+                ways += [Way(who, system, channel, lanes, many) for who in ("httpx", "ours")]
+    print(
+        f"{'who':7}{'system':8}{'channel':10}{'lanes':>6}{'rows':>9}{'rows/s':>9}{'of ceiling':>12}{'x SDK':>8}{'CPU us/row':>12}"
+    )
+    ceiling: dict[tuple[str, str, int], float] = {}
+    sdk = 0.0
+    for way in ways:
+        if only and only not in f"{way.system} {way.channel} {way.who} {way.lanes}":
+            continue
+        result = bench.measure(way)
+        place = (way.system, way.channel, way.lanes)
+        if way.who == "httpx":
+            ceiling[place] = result.rate
+        sdk = result.rate if way.who == "SDK" else sdk
+        of = f"{result.rate / ceiling[place]:.1%}" if place in ceiling and way.who == "ours" else ""
+        times = f"{result.rate / sdk:.1f}" if sdk and way.who == "ours" else ""
+        cpu = result.cpu_s / way.rows * 1e6
+        print(
+            f"{way.who:7}{way.system:8}{way.channel:10}{way.lanes:6}{way.rows:9,}{result.rate:9,.0f}{of:>12}{times:>8}{cpu:12.0f}",
+            flush=True,
+        )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=10_000, help="of a way with one lane (default: %(default)s)")
+    parser.add_argument("--only", default="", help="ways that have this text in 'system channel who lanes'")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="p2c-bench-") as scratch:
+        bench = Bench(Path(scratch))
+        try:
+            compare(bench, asked.rows, asked.only)
+        finally:
+            bench.stop()
+
+
+if __name__ == "__main__":
+    main()
