@@ -43,12 +43,24 @@ def told(error: P2CError) -> dict[str, Any]:
 
 
 def _send(client: Client, chunk: Chunk) -> pl.DataFrame:
-    answers = []
-    by_order = chunk.cells.partition_by("order", as_dict=True)
-    for row in chunk.actions.iter_rows(named=True):  # one, but for callers that will have it so
-        cells = by_order.get((row["order"],), chunk.cells.clear())
-        body = {name: _value(sent, wire) for name, sent, wire in cells.select("property", "sent", "wire").iter_rows()}
-        answers.append({"order": row["order"], **_one(client, chunk, row, body)})
+    """Send the rows of a chunk one after the other."""
+    answers: list[dict[str, Any]] = []
+    by_order = chunk.cells.select("order", "property", "sent", "wire").rows_by_key("order")
+    rows = chunk.actions.to_dicts()
+    for row in rows:
+        body = {name: _value(sent, wire) for name, sent, wire in by_order.get(row["order"], [])}
+        try:
+            answers.append({"order": row["order"], **_one(client, chunk, row, body)})
+        except (SignInError, PermissionDenied, Throttled, ConnectError) as error:
+            if not answers:
+                raise
+            # What was done is told; the rest meets the same error at once when it is sent again.
+            facts = {"state": "open", "again": "send", **told(error)}
+            if not isinstance(error, (SignInError, PermissionDenied, Throttled)):
+                facts = {"state": "doubt", "again": "look", **told(error)}
+            answers.append({"order": row["order"], **facts})
+            answers += [{"order": rest["order"], "state": "open", "again": "send"} for rest in rows[len(answers) :]]
+            break
     return pl.DataFrame(answers, schema=ANSWERS)
 
 
