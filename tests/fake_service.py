@@ -79,6 +79,9 @@ class FakeClient:
     def metadata(self) -> Metadata:
         return self.known
 
+    def data_entity(self, name: str) -> None:
+        """No data packages here."""
+
     def entity(self, name: str) -> Entity:
         return self.known.entity(name)
 

@@ -17,8 +17,11 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from plan_world import TEMPLATES
+from plan_world import World as Sides
 from test_sandbox_fno import reference
 
+from p2c_lib.apply import apply
 from p2c_lib.channels import ACTIONS, ANSWERS, CELLS, Chunk
 from p2c_lib.channels import package as packages
 from p2c_lib.channels.package import PACKAGE, offered
@@ -30,6 +33,7 @@ from p2c_lib.sandbox.knobs import settings
 from p2c_lib.sandbox.schema import load_schema
 from p2c_lib.sandbox.serve import build_app
 from p2c_lib.sandbox.store import Store
+from p2c_lib.write import approve, plan
 from serving import serve
 
 Row = Mapping[str, str | None]
@@ -305,20 +309,28 @@ def test_a_chunk_that_is_given_again_is_not_imported_again(world: World) -> None
 
 _KILLED = """
 import sys
+from pathlib import Path
 sys.path[:0] = sys.argv[3:]
-from test_channel_package import PACKAGE, chunk_of, client_of, some
+from test_channel_package import apply, client_of
 with client_of(sys.argv[1]) as client:
-    PACKAGE.send(client, chunk_of(client, some(2500), plan=sys.argv[2]))
+    apply(Path(sys.argv[2]), None, {"fno": client}, channel="package")
 """
 
 
 @pytest.mark.parametrize("rule", [{"path": "/dmf/"}, {"path": "GetExecutionSummaryStatus", "after": 1}], ids=str)
-def test_a_process_that_is_killed_leaves_nothing_lost_and_nothing_doubled(world: World, rule: dict[str, Any]) -> None:
-    world.faults({"kind": "latency", "seconds": 3, "method": "POST" if "after" in rule else "PUT", **rule})
+def test_an_apply_that_is_killed_goes_on_with_what_it_had_sent(
+    world: World, tmp_path: Path, rule: dict[str, Any]
+) -> None:
+    sides = Sides()
+    sides.fno.root = world.url
+    for at in range(1200):
+        sides.account(f"{len(world.executions())}-{at:05}")  # another plan each time: its hash names the import
+    run = sides.compare(tmp_path, "accounts")
+    plan(run, templates=TEMPLATES, clients=sides.clients)
+    approve(run, "ann")
     before = len(world.executions())
-    plan = f"killed{before}"
-    here = [sys.executable, "-c", _KILLED, world.url, plan, *sys.path]
-    process = subprocess.Popen(here)
+    world.faults({"kind": "latency", "seconds": 60, "method": "POST" if "after" in rule else "PUT", **rule})
+    process = subprocess.Popen([sys.executable, "-c", _KILLED, world.url, str(run), *sys.path])
     deadline = time.monotonic() + 60
     while not world.fired():
         assert process.poll() is None and time.monotonic() < deadline
@@ -327,11 +339,11 @@ def test_a_process_that_is_killed_leaves_nothing_lost_and_nothing_doubled(world:
     process.wait()
     world.faults()
     assert len(world.executions()) - before == ("after" in rule)  # at the blob nothing had been imported yet
-    answers = PACKAGE.send(world.client, chunk_of(world.client, some(2500), plan=plan))
-    assert answers["state"].unique().to_list() == ["created"]
-    assert len(world.rows()) == 2500
+    done = apply(run, None, {"fno": world.client}, channel="package")
+    assert (done.created, done.remaining, len(world.rows())) == (1200, 0, 1200)
     made = world.executions()[before:]
-    assert [(one["TargetRecordsCreatedCount"], one["TargetRecordsUpdatedCount"]) for one in made] == [(2500, 0)]
+    assert [(one["TargetRecordsCreatedCount"], one["TargetRecordsUpdatedCount"]) for one in made] == [(1200, 0)]
+    assert apply(run, None, {"fno": world.client}).sent == 0
 
 
 def test_a_canceled_execution_leaves_its_rows_in_doubt(world: World) -> None:
