@@ -10,7 +10,15 @@ from typing import Annotated, Any
 import polars as pl
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from p2c_lib.config import Profile
@@ -22,6 +30,9 @@ __all__ = ["ProfileOption", "RunFolder", "bar", "print_frame", "print_rows", "re
 
 ProfileOption = Annotated[str, typer.Option("--profile", "-p", help="A profile of p2c.toml.")]
 RunFolder = Annotated[Path, typer.Argument(help="The folder that `p2c run` printed.", metavar="DIR")]
+ChannelOption = Annotated[
+    str, typer.Option(help="single, multiple, batch or package wherever it can carry the rows; default: what fits.")
+]
 SHOWN = 20
 By = Annotated[str, typer.Option(help="Who approves; default: the user of this machine.")]
 
@@ -44,6 +55,7 @@ def plan(
     deactivate: Annotated[
         list[str] | None, typer.Option(metavar="TASK", help="Switch off this task's extra rows; may be repeated.")
     ] = None,
+    channel: ChannelOption = "",
     profile: ProfileOption = "",
 ) -> None:
     """Say what a write would send for a run, and save it; nothing is sent. Extra rows stay unless a task is named."""
@@ -59,7 +71,10 @@ def plan(
             delete=delete or (),
             deactivate=deactivate or (),
         )
-    print_frame(write.plan_table(made))
+        costs = write.costs(made, clients, channel or None)
+    print_frame(write.plan_table(made, costs))
+    seconds, calls = float(costs["seconds"].sum()), costs["calls"].sum()
+    out_console.print(f"about {_duration(seconds)} in {calls:,} calls, under the limits in force", highlight=False)
     out_console.print(f"plan {made.hash[:12]}: {folder / 'plan' / 'plan.parquet'}; nothing was sent", highlight=False)
 
 
@@ -114,6 +129,7 @@ def apply(
     check: Annotated[bool, typer.Option("--check", help="Refuse where any row was changed since it was compared.")] = (
         False
     ),
+    channel: ChannelOption = "",
     profile: ProfileOption = "",
 ) -> None:
     """Send what was approved of a run's saved plan; where nothing was, and without --yes, it is only shown."""
@@ -125,7 +141,7 @@ def apply(
         out_console.print("nothing was sent: give --yes to approve this plan and send it")
         raise typer.Exit(0)
     approver = (by or getpass.getuser()) if yes else ""
-    raise typer.Exit(_send(folder, profile, saved, by=approver, only=only, check=check))
+    raise typer.Exit(_send(folder, profile, saved, by=approver, only=only, check=check, channel=channel))
 
 
 def resume(folder: RunFolder, profile: ProfileOption = "") -> None:
@@ -151,7 +167,7 @@ def undo(folder: RunFolder, profile: ProfileOption = "") -> None:
     )
 
 
-def _send(folder: Path, profile: str, saved: Any, *, by: str, only: str, check: bool) -> int:
+def _send(folder: Path, profile: str, saved: Any, *, by: str, only: str, check: bool, channel: str) -> int:
     """Send what is approved, read it back, say what was refused; gives the exit code."""
     from p2c_lib import apply as applying
     from p2c_lib import causes, legs, stale, write
@@ -169,14 +185,22 @@ def _send(folder: Path, profile: str, saved: Any, *, by: str, only: str, check: 
         if by:
             write.approve(folder, by)
         again = causes.failed_again(folder, only) if only else None
-        with bar("sending") as progress:
-            shown = progress.add_task("sending", total=None)
+        with _sending() as progress:
+            shown = progress.add_task("sending", total=None, rate="", errors="")
             done = applying.apply(
                 folder,
                 chosen,
                 clients,
                 only=again,
-                progress=lambda sent, total: progress.update(shown, completed=sent, total=total),
+                channel=channel or None,
+                watch=lambda pulse: progress.update(
+                    shown,
+                    completed=pulse.settled,
+                    total=pulse.total,
+                    description=f"{pulse.task} ({pulse.channel})",
+                    rate=f"{pulse.rows_per_second:,.0f} rows/s",
+                    errors=f"{pulse.errors:,} not sent" if pulse.errors else "",
+                ),
             )
         with err_console.status("reading back what was written"):
             outcomes = verifying.verify(folder, templates=templates, clients=clients)
@@ -206,6 +230,26 @@ def _tell(folder: Path, outcomes: pl.DataFrame, failed: pl.DataFrame) -> None:
             f"all of them: {folder / 'plan' / 'failed.csv'}; send them again: p2c apply {folder} --only failed",
             highlight=False,
         )
+
+
+def _sending() -> Progress:
+    """A progress bar with rate, time left and errors so far."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("[red]{task.fields[errors]}"),
+    )
+    return Progress(*columns, console=err_console, transient=True)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:,.0f} s"
+    return f"{seconds / 60:,.0f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"
 
 
 def profile_of(folder: Path, profile: str) -> Profile:

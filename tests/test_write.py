@@ -7,8 +7,11 @@ import polars as pl
 import pytest
 from plan_world import BOX, EACH, TEMPLATES, World
 
+from p2c_lib import stale
+from p2c_lib.apply import apply
 from p2c_lib.errors import PlanError
-from p2c_lib.write import approve, plan, plan_table, read_plan
+from p2c_lib.model import load_templates
+from p2c_lib.write import Wanted, approve, costs, plan, plan_table, read_list, read_plan
 
 
 @pytest.fixture
@@ -244,3 +247,206 @@ def test_a_run_of_another_service_is_refused(world, tmp_path):
     world.sales.root = "http://127.0.0.1/another"
     with pytest.raises(PlanError, match="compared other systems"):
         plan(tmp_path, templates=TEMPLATES, clients=world.clients)
+
+
+def chosen(made):
+    """Keys of what would be sent."""
+    return made.sendable()["key"].unique(maintain_order=True).to_list()
+
+
+@pytest.fixture
+def many(world, tmp_path):
+    """A plan of two products, an account and its contact, one product with a price alone."""
+    world.item("P1", SalesPrice=Decimal("100"))
+    world.item("P2", SalesPrice=Decimal("12"))
+    world.product("P2")
+    world.contact("C1", world.account("A1"))
+    planned(world, tmp_path, "products", "accounts", "contacts")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("wanted", "keys"),
+    [
+        (Wanted(tasks=["products"]), ["P1", "P2"]),
+        (Wanted(keys=["A1", "P2"]), ["P2", "A1"]),
+        (Wanted(fields=["price"]), ["P2"]),
+        (Wanted(max_amount=Decimal("1.5")), ["P2", "C1"]),
+        (Wanted(max_amount=Decimal("1.49")), ["C1"]),
+        (Wanted(reasons=["missing"], tasks=["products"]), ["P1"]),
+        (Wanted(rows=pl.DataFrame({"task": ["accounts"], "key": ["A1"]})), ["A1"]),
+    ],
+    ids=lambda one: one.says() if isinstance(one, Wanted) else "",
+)
+def test_a_plan_is_approved_in_part_by_what_is_named(many, wanted, keys):
+    made = approve(many, "ann", wanted)
+    assert chosen(made) == chosen(read_plan(many)) == keys
+    assert made.approved["steps"][-1]["what"] == wanted.says()
+
+
+def test_what_was_not_approved_stays_visible_and_can_be_approved_later(many):
+    approve(many, "ann", Wanted(tasks=["products"]))
+    table = plan_table(read_plan(many)).select("task", "rows", "approved").rows()
+    assert table == [("products", 1, 1), ("products", 1, 1), ("accounts", 1, 0), ("contacts", 1, 0)]
+    made = approve(many, "bob", Wanted(tasks=["accounts"]))
+    assert chosen(made) == ["P1", "P2", "A1"]
+    assert [step["by"] for step in made.approved["steps"]] == ["ann", "bob"]
+    assert chosen(approve(many, "bob")) == ["P1", "P2", "A1", "C1"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        (Wanted(tasks=["product"]), "the task product; did you mean products"),
+        (Wanted(keys=["P9"]), "the key P9"),
+        (Wanted(fields=["prise"]), "did you mean price"),
+        (Wanted(reasons=["late"]), "the reason late"),
+        (Wanted(tasks=["accounts"], fields=["price"]), "no action of the plan is meant"),
+        (Wanted(rows=pl.DataFrame({"task": ["accounts"], "key": ["P1"]})), "1 rows of the list are not in this plan"),
+    ],
+)
+def test_an_approval_of_what_is_not_there_is_refused(many, wanted, words):
+    with pytest.raises(PlanError, match=words):
+        approve(many, "ann", wanted)
+    assert read_plan(many).approved is None
+
+
+def test_a_list_without_the_columns_is_refused(tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_text("tasks,key\naccounts,A1\n")
+    with pytest.raises(PlanError, match="no column task; it must have the columns task and key"):
+        read_list(path)
+    path.write_text("task,key,amount\naccounts,007,1\naccounts,007,2\n")
+    assert read_list(path).rows() == [("accounts", "007")]
+
+
+def test_a_changed_list_of_approved_actions_is_noticed(many):
+    approve(many, "ann", Wanted(tasks=["products"]))
+    pl.DataFrame({"order": [0, 1, 2]}, schema={"order": pl.UInt32}).write_parquet(many / "plan" / "approved.parquet")
+    with pytest.raises(PlanError, match="changed after ann approved it"):
+        read_plan(many)
+    (many / "plan" / "approved.parquet").unlink()
+    with pytest.raises(PlanError, match="approve the plan again"):
+        read_plan(many)
+
+
+@pytest.mark.parametrize("change", [{"rows": None}, {"by": "bob"}, {"actions": 4}])
+def test_a_changed_approval_is_noticed(many, change):
+    approve(many, "ann", Wanted(tasks=["products"]))
+    file = many / "plan" / "plan.json"
+    saved = json.loads(file.read_text())
+    saved["approved"] |= change
+    file.write_text(json.dumps(saved))
+    with pytest.raises(PlanError, match="approval was changed after it was given"):
+        read_plan(many)
+
+
+def test_only_approved_actions_are_sent_and_children_of_the_others_wait(world, many):
+    approve(many, "ann", Wanted(tasks=["products", "contacts"]))
+    done = apply(many, None, world.clients)
+    assert (done.created, done.updated, done.held) == (1, 1, 2)
+    assert world.fno.rows.get("CDSContactPersons", []) == [] and "CustomersV2" not in world.fno.rows
+    assert "its parent is not approved" in (many / "plan" / "journal.jsonl").read_text()
+    approve(many, "bob", Wanted(tasks=["accounts"]))
+    assert apply(many, None, world.clients).created == 2
+
+
+def test_extra_rows_are_deleted_only_when_their_task_is_named(world, tmp_path):
+    world.customer("A9")
+    world.compare(tmp_path, "accounts")
+    made = plan(tmp_path, templates=TEMPLATES, clients=world.clients, delete=["accounts"])
+    assert made.actions().select("action", "key", "held").rows() == [("delete", "A9", None)]
+    assert made.left_out.is_empty()
+    assert fields(made, "A9")["OrganizationName"]["before"] == "Firm A9"
+    approve(tmp_path, "ann")
+    assert apply(tmp_path, None, world.clients).deleted == 1
+    assert world.fno.rows["CustomersV2"] == []
+    intent = json.loads((tmp_path / "plan" / "journal.jsonl").read_text().splitlines()[0])
+    assert intent["before"]["OrganizationName"] == "Firm A9"
+
+
+def test_a_row_that_is_gone_already_needs_no_deletion_and_one_that_was_changed_is_left_alone(world, tmp_path):
+    gone, changed = world.customer("A8"), world.customer("A9")
+    world.compare(tmp_path, "accounts")
+    plan(tmp_path, templates=TEMPLATES, clients=world.clients, delete=["accounts"])
+    approve(tmp_path, "ann")
+    world.fno.rows["CustomersV2"].remove(gone)
+    world.fno.touch(changed, CreditRating="B")
+    done = apply(tmp_path, None, world.clients)
+    assert (done.already, done.conflicts, done.deleted) == (1, 1, 0)
+    assert world.fno.rows["CustomersV2"] == [changed]
+
+
+def test_children_are_deleted_before_their_parents_and_a_needed_parent_is_held(world, tmp_path):
+    world.customer("A8")
+    world.customer("A9")
+    for number, party in (("C1", "A8"), ("C2", "A9")):
+        world.fno.add(
+            "CDSContactPersons", dataAreaId="usmf", ContactPersonPartyNumber=number, AssociatedPartyNumber=party,
+            IsContactPersonExternallyMaintained="Yes" if number == "C1" else "No",
+        )  # fmt: skip
+    world.compare(tmp_path, "accounts", "contacts")
+    made = plan(tmp_path, templates=TEMPLATES, clients=world.clients, delete=["accounts", "contacts"])
+    told = made.actions().select("key", pl.col("held").str.slice(0, 34)).rows()
+    assert told == [("C1", None), ("A8", None), ("A9", "rows of CDSContactPersons refer to")]
+
+
+def test_rows_are_switched_off_where_their_set_has_a_switch_and_held_where_it_has_none(world, tmp_path):
+    product = world.product("P9", statecode=0)
+    world.customer("A9")
+    world.compare(tmp_path, "products", "accounts")
+    made = plan(tmp_path, templates=TEMPLATES, clients=world.clients, deactivate=["products", "accounts"])
+    told = made.rows.select("key", "action", "field", "before", "after", pl.col("held").str.slice(0, 27)).rows()
+    assert told == [
+        ("A9", "deactivate", None, None, None, "rows of CustomersV2 have no"),
+        ("P9", "deactivate", "statecode", "0", "1", None),
+    ]
+    approve(tmp_path, "ann")
+    assert apply(tmp_path, None, world.clients).updated == 1
+    assert product["statecode"] == 1
+
+
+def test_a_name_that_is_no_task_of_the_plan_deletes_nothing(world, tmp_path):
+    world.compare(tmp_path, "accounts")
+    with pytest.raises(PlanError, match="--delete products: not among the tasks of this plan"):
+        plan(tmp_path, templates=TEMPLATES, clients=world.clients, delete=["products"])
+
+
+def test_a_plan_compared_by_other_rules_is_refused_with_what_was_changed(world, tmp_path):
+    world.item("P1")
+    made = planned(world, tmp_path, "products")
+    stale.check_templates(tmp_path, made, TEMPLATES)
+    text = "overlay: x\ntasks: {products: {fields: {price: {tolerance: '0.5'}, description: drop}}}\n"
+    (tmp_path / "site.yaml").write_text(text)
+    words = r'fields description was taken away; fields price\.tolerance was "0", is "0\.5"'
+    with pytest.raises(PlanError, match=words):
+        stale.check_templates(tmp_path, made, load_templates([tmp_path / "site.yaml"]))
+
+
+def test_rows_changed_since_they_were_compared_are_named_when_asked_for(world, tmp_path):
+    world.item("P1", SalesPrice=Decimal("12"))
+    world.item("P2")
+    product = world.product("P1")
+    made = planned(world, tmp_path, "products")
+    stale.check_rows(tmp_path, made, world.clients)
+    world.sales.touch(product, price=Decimal("11"))
+    world.product("P2")
+    words = r"P2: a row with this key.*P1: changed since it was compared \(price was 10\.5, is 11, was to be 12\)"
+    with pytest.raises(PlanError, match=words):
+        stale.check_rows(tmp_path, made, world.clients)
+    assert pl.read_parquet(tmp_path / "plan" / "stale.parquet").height == 2
+
+
+def test_a_plan_says_by_which_channel_in_how_many_calls_and_how_long(world, tmp_path):
+    for number in range(60):
+        world.item(f"P{number:02}")
+    world.account("A1")
+    made = planned(world, tmp_path, "products", "accounts")
+    world.sales.said["sdkmessagefilters"] = {"value": [{"sdkmessagefilterid": "1"}]}
+    table = plan_table(made, costs(made, world.clients))
+    assert table.select("task", "rows", "channel").rows() == [
+        ("products", 60, "multiple"), ("accounts", 1, "single")
+    ]  # fmt: skip
+    assert table["calls"].to_list() == [3, 1] and table["seconds"].null_count() == 0  # three at once, twenty each
+    forced = costs(made, world.clients, "single")
+    assert forced["calls"].to_list() == [60, 1]

@@ -5,6 +5,7 @@ until someone approves it. `p2c_lib.apply` sends it.
 """
 
 from p2c_lib.write.approvals import Wanted, read_list
+from p2c_lib.write.cost import costs
 from p2c_lib.write.planning import plan
 from p2c_lib.write.saved import PLAN_COLUMNS, Plan, approve, check_addresses, plan_table, read_plan
 
@@ -14,6 +15,7 @@ __all__ = [
     "Wanted",
     "approve",
     "check_addresses",
+    "costs",
     "plan",
     "plan_table",
     "read_list",

@@ -274,15 +274,17 @@ def approve(run_dir: Path, by: str, wanted: Wanted | None = None) -> Plan:
     return approved
 
 
-def plan_table(plan: Plan) -> pl.DataFrame:
+def plan_table(plan: Plan, costs: pl.DataFrame | None = None) -> pl.DataFrame:
     """A plan for people.
 
     Args:
         plan: The plan.
+        costs: What sending it costs, as `p2c_lib.write.costs` estimates it.
 
     Returns:
         A row a task and action: ``rows`` and ``fields`` to be sent, ``held_rows`` and ``held_fields`` that are not, and
-        ``amount``, what the rows to be sent are worth, a line a currency (``1,234.50 USD``).
+        ``amount``, what the rows to be sent are worth, a line a currency (``1,234.50 USD``); once it was approved how
+        many rows are ``approved``; with costs ``channel``, ``calls`` and ``seconds``.
     """
     money = plan.money()
     texts = [money_text(*one) for one in money.select("amount", "currency").iter_rows()]
@@ -291,8 +293,11 @@ def plan_table(plan: Plan) -> pl.DataFrame:
         .group_by("task", "action", maintain_order=True)
         .agg(pl.col("amount").str.join("\n"))
     )
-    return (
-        plan.counts()
-        .join(worth, on=["task", "action"], how="left", maintain_order="left")
-        .select("task", "action", "rows", "fields", "held_rows", "held_fields", "amount")
-    )
+    on = ["task", "action"]
+    table = plan.counts().join(worth, on=on, how="left", maintain_order="left")
+    table = table.select(*on, "rows", "fields", "held_rows", "held_fields", "amount")
+    if plan.approved is not None:
+        approved = plan.sendable().group_by(on).agg(approved=pl.col("order").n_unique())
+        table = table.join(approved, on=on, how="left", maintain_order="left")
+        table = table.with_columns(pl.col("approved").fill_null(0))
+    return table if costs is None else table.join(costs, on=on, how="left", maintain_order="left")
