@@ -353,10 +353,11 @@ class Sender:
         answers = pl.concat(parts)
         self._note(answers.filter(pl.col("again").is_null()))
         for kind, rows_ in answers.filter(pl.col("again").is_not_null()).partition_by("again", as_dict=True).items():
-            again += self._again(lane.work, str(kind[0]), rows_)
+            again += self._again(lane, str(kind[0]), rows_)
         return [lot for lot in again if self.stop is None]
 
-    def _again(self, work: Work, kind: str, answers: pl.DataFrame) -> list[Lot]:
+    def _again(self, lane: _Lane, kind: str, answers: pl.DataFrame) -> list[Lot]:
+        work = lane.work
         if kind == "stop":
             self.stop = self.stop or PermissionDenied(
                 f"{answers['error'][0]}; grant that privilege to the signed-in user, or use another",
@@ -379,7 +380,8 @@ class Sender:
             self._write(lost)
             why = known["state"].replace_strict({"doubt": "lost", "conflict": "changed", "failed": "refused"})
         lot = work.lot(known.drop("state", "error"), why)
-        return [Lot(lot.actions.with_columns(said=known["error"]))] if known.height else []
+        size = _ONE_BY_ONE if lane.channel.rows_a_call == 1 else lane.rows
+        return [Lot(part) for part in lot.actions.with_columns(said=known["error"]).iter_slices(size) if part.height]
 
     # --- what became of it ------------------------------------------------------------------------------------
 
@@ -449,12 +451,14 @@ def _whole(work: Work) -> set[str]:
 
 
 def _next(lane: _Lane, left: int, parallel: int) -> int:
-    """Rows to take next: a call's worth, the last ones shared out over the lanes; many of those that go alone."""
+    """Rows to take next: a call's worth, or some that a lane sends one by one; the last ones are shared out."""
+    limits, share = lane.work.client.limits, math.ceil(left / parallel)
     if lane.channel.rows_a_call == 1:
-        return 4 * parallel
+        return min(_ONE_BY_ONE, share)
     if lane.channel.repeatable:
         return lane.rows
-    return min(lane.rows, max(50, math.ceil(left / parallel)))
+    most = lane.rows if limits.rows_per_second is None else min(lane.rows, math.ceil(10 * limits.rows_per_second))
+    return min(most, max(50, share))
 
 
 def _call(client: Client, channel: Channel, chunk: Chunk) -> _Sent:
