@@ -36,14 +36,19 @@ def label_of(client: Client, entity: Entity) -> str | None:
         entity: The set.
 
     Returns:
-        Its label, ``Customers V2``; None where data management is not on for it, or it is read-only.
+        Its label, ``Customers V2``; None where data management is not on for it, it is read-only, or nobody says so.
 
     Raises:
         ConnectError: Or a child of it.
     """
     place = ("data entity", entity.name)
     if place not in client.cache:
-        said = client.data_entity(entity.name) or {}
+        try:
+            said = client.data_entity(entity.name) or {}
+        except ConnectError as error:
+            if error.status not in (400, 403, 404, 405, 501):
+                raise
+            said = {}  # who may not read that metadata sends in another way
         is_on = said.get("DataManagementEnabled") is True and not said.get("IsReadOnly")
         client.cache[place] = str(said.get("LabelId") or "") or None if is_on else None
     label: str | None = client.cache[place]
