@@ -43,7 +43,7 @@ class Standing:
     """How far a load has come.
 
     Attributes:
-        task: What is being loaded; likewise ``step``: reading, comparing, planning, sending, checking.
+        task: What is being loaded; likewise ``step``: reading, comparing, planning, sending, checking, done.
         bucket: Which of the task's ``buckets``.
         settled: Rows that are done with, of ``rows`` that were to be made; ``errors`` of them were refused or changed.
         seconds: Since this process began with the load.
@@ -228,6 +228,7 @@ class _Loader:
         self.tally.settled += _settled(facts)
         self.tally.errors += sent.get("failed", 0) + sent.get("conflict", 0)
         folders.write_json(place / "bucket.json", facts)
+        self.tally.say(task.name, part, buckets, "done")
         del sides, fresh, checked
         gc.collect()
         return facts

@@ -27,7 +27,7 @@ from p2c_lib.pull import MONEY, pull
 from p2c_lib.sides import check_company, check_template
 from p2c_lib.write import check_addresses
 
-__all__ = ["BUCKET_ROWS", "Load", "Part", "approve", "load_table", "parts_of", "read_load", "survey", "unready"]
+__all__ = ["BUCKET_ROWS", "Load", "Part", "approve", "cut", "load_table", "parts_of", "read_load", "survey", "unready"]
 
 BUCKET_ROWS = 50_000
 PART_ROWS = 5_000  # a page of Sales: parts of a bucket are read side by side
@@ -182,7 +182,7 @@ def _survey_task(task: Task, clients: Mapping[str, Client], profile: Profile, bu
     flowing = rows.filter(flows & rows["key"].is_not_null())
     new = flowing.join(found, on="key", how="anti")
     money = new.group_by("currency").agg(pl.col("amount").sum()).filter(pl.col("amount") != 0).sort("currency")
-    ahead = _ahead(client, entity, new.height, profile.limits)
+    ahead = _ahead(client, entity, new.height, bucket_rows, profile.limits)
     return {
         "task": task.name,
         "source": f"{task.source.system} {task.source.entity}",
@@ -200,11 +200,11 @@ def _survey_task(task: Task, clients: Mapping[str, Client], profile: Profile, bu
     }
 
 
-def _ahead(client: Client, entity: Entity, rows: int, limits: Limits) -> dict[str, Any]:
+def _ahead(client: Client, entity: Entity, rows: int, bucket_rows: int, limits: Limits) -> dict[str, Any]:
     """What sending new rows costs: ``channel``, ``calls``, ``seconds``."""
     if not rows:
         return {"channel": "", "calls": 0, "seconds": 0.0}
-    channel = choose(client.system, "create", rows, offered(client, entity))
+    channel = choose(client.system, "create", min(rows, bucket_rows), offered(client, entity))
     told = estimate(
         rows,
         channel,
@@ -232,7 +232,6 @@ def _bounds(
     task: Task, source: Client, found: Client, ours: pl.Series, theirs: pl.Series, bucket_rows: int
 ) -> list[dict[str, Any]]:
     """Where the key ranges begin: ``low`` (None: at the very beginning), source ``rows``, ``bucket``."""
-    part_rows = min(PART_ROWS, bucket_rows)
     whole = [{"low": None, "rows": ours.len(), "bucket": 1}]
     types = {
         _edm(source.entity(task.source.entity), next(iter(task.key.values()))),
@@ -240,32 +239,47 @@ def _bounds(
     }
     field = task.field(next(iter(task.key)))
     is_plain = field.map == "copy" and not field.transform and not field.truncate
-    if len(types) > 1 or not types <= {*_RANGED} or not is_plain or ours.len() + theirs.len() <= part_rows:
+    if (
+        len(types) > 1
+        or not types <= {*_RANGED}
+        or not is_plain
+        or ours.len() + theirs.len() <= min(PART_ROWS, bucket_rows)
+    ):
         return whole
+    return cut(ours, theirs, bucket_rows)
+
+
+def cut(ours: pl.Series, theirs: pl.Series, bucket_rows: int) -> list[dict[str, Any]]:
+    """Cut the keys of both sides into ranges of about a page, and these into buckets.
+
+    Args:
+        ours: The first key column of the source, a row a row; text or whole numbers.
+        theirs: That of the destination.
+        bucket_rows: About how many rows of either side go into a bucket.
+
+    Returns:
+        A range each, in the order of the keys without case: ``low`` (None: at the very beginning), ``rows`` of the
+        source, ``bucket`` (from 1). Rows of one key are in one range.
+    """
+    part_rows = min(PART_ROWS, bucket_rows)
+    is_text = ours.dtype == pl.String
+    folded = pl.col("value").str.to_lowercase() if is_text else pl.col("value")
     sides = [
-        side.to_frame("value").drop_nulls().group_by("value").agg(pl.len().alias(name))
-        for side, name in ((ours, "ours"), (theirs, "theirs"))
+        side.to_frame("value").drop_nulls().group_by(folded.alias("same")).agg(pl.col("value").min(), rows=pl.len())
+        for side in (ours, theirs)
     ]
-    both = sides[0].join(sides[1], on="value", how="full", coalesce=True).fill_null(0)
-    order = pl.col("value").str.to_lowercase() if both.schema["value"] == pl.String else pl.col("value")
-    both = both.sort(order, "value").with_columns(pl.col("ours", "theirs").cum_sum().cast(pl.Int64))
-    both = both.with_columns(seen=pl.max_horizontal("ours", "theirs"))
-    number = (pl.col("seen") - 1) // part_rows
-    if both.schema["value"] == pl.String:
-        # Blanks, stars and quotes at a border mean other things to one service than to the other.
-        is_safe = pl.col("value").str.contains(r"^[0-9A-Za-z][0-9A-Za-z_-]*$")
-        both = both.with_columns(is_safe=is_safe)
-    else:
-        both = both.with_columns(is_safe=pl.lit(True))
-    starts = (
-        both.with_columns(number=number, before=pl.col("ours").shift(1, fill_value=0))
-        .filter("is_safe")
-        .unique("number", keep="first", maintain_order=True)
-        .select(low=pl.col("value"), before="before", bucket=pl.col("number") // (bucket_rows // part_rows))
-    )
+    both = sides[0].join(sides[1], on="same", how="full", coalesce=True).sort("same")
+    seen = [pl.col(name).fill_null(0).cum_sum().cast(pl.Int64) for name in ("rows", "rows_right")]
+    both = both.select(low=pl.coalesce("value", "value_right"), before=seen[0], number=pl.max_horizontal(seen))
+    both = both.with_columns(pl.col("before").shift(1, fill_value=0), (pl.col("number") - 1) // part_rows)
+    if is_text:  # blanks, stars and quotes at a border mean other things to one service than to the other
+        both = both.filter(pl.col("low").str.contains(r"^[0-9A-Za-z][0-9A-Za-z_-]*$"))
+    starts = both.unique("number", keep="first", maintain_order=True)
+    if starts.is_empty():
+        return [{"low": None, "rows": ours.len(), "bucket": 1}]
     lows: list[Any] = [None, *starts["low"].to_list()[1:]]
     befores = [0, *starts["before"].to_list()[1:], ours.len()]
-    buckets = starts["bucket"].rle_id().to_list()
+    buckets = (starts["number"] // (bucket_rows // part_rows)).rle_id().to_list()
     return [
         {"low": low, "rows": befores[i + 1] - befores[i], "bucket": int(bucket) + 1}
         for i, (low, bucket) in enumerate(zip(lows, buckets, strict=True))
