@@ -247,12 +247,19 @@ def test_a_plan_is_shown_approved_and_sent_once(shell, first):
     before = wire(shell)
     planned = shell("plan", folder)
     assert "nothing was sent" in planned and (folder / "plan" / "plan.parquet").exists()
+    assert re.search(r"about \d+ s in [\d,]+ calls", planned)
     assert "nothing was sent: give --yes" in shell("apply", folder)
     assert wire(shell) == before
-    sent = shell("apply", folder, "--yes", "--by", "ann")
-    assert "failed: 0" in sent and "conflicts: 0" in sent
-    assert wire(shell) > before
-    assert json.loads((folder / "plan" / "plan.json").read_text())["approved"]["by"] == "ann"
+    part = shell("approve", folder, "--by", "bob", "--task", "products")
+    assert re.search(r"approved by bob: (\d+) of (?!\1 )\d+ actions", part) and wire(shell) == before
+    shell("apply", folder)
+    some = wire(shell)
+    assert some > before
+    sent = shell("apply", folder, "--yes", "--by", "ann", "--check")
+    assert "failed: 0" in sent and "conflicts: 0" in sent and "verified" in sent
+    assert wire(shell) > some
+    approved = json.loads((folder / "plan" / "plan.json").read_text())["approved"]
+    assert [step["by"] for step in approved["steps"]] == ["bob", "ann"]
     after = wire(shell)
     shell("apply", folder, "--yes")
     assert wire(shell) == after
@@ -264,3 +271,8 @@ def test_a_plan_is_shown_approved_and_sent_once(shell, first):
     shell("plan", second)
     shell("apply", second, "--yes")
     assert wire(shell) == after
+
+    back = shell("undo", folder)
+    assert "nothing was sent; send it: p2c apply" in back and wire(shell) == after
+    undone = shell("apply", folder / "undo" / "1", "--yes")
+    assert "conflicts: 0" in undone and wire(shell) > after

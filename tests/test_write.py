@@ -438,15 +438,15 @@ def test_rows_changed_since_they_were_compared_are_named_when_asked_for(world, t
 
 
 def test_a_plan_says_by_which_channel_in_how_many_calls_and_how_long(world, tmp_path):
-    for number in range(60):
-        world.item(f"P{number:02}")
+    for number in range(120):
+        world.item(f"P{number:03}")
     world.account("A1")
     made = planned(world, tmp_path, "products", "accounts")
     world.sales.said["sdkmessagefilters"] = {"value": [{"sdkmessagefilterid": "1"}]}
     table = plan_table(made, costs(made, world.clients))
     assert table.select("task", "rows", "channel").rows() == [
-        ("products", 60, "multiple"), ("accounts", 1, "single")
+        ("products", 120, "multiple"), ("accounts", 1, "single")
     ]  # fmt: skip
-    assert table["calls"].to_list() == [3, 1] and table["seconds"].null_count() == 0  # three at once, twenty each
+    assert table["calls"].to_list() == [3, 1] and table["seconds"].null_count() == 0  # three at once, forty each
     forced = costs(made, world.clients, "single")
-    assert forced["calls"].to_list() == [60, 1]
+    assert forced["calls"].to_list() == [120, 1]
