@@ -186,7 +186,7 @@ def _wait(client: Client, name: str) -> str:
         spent_s = time.monotonic() - begun
         if spent_s > _PATIENCE_S:
             break
-        time.sleep(min(LONGEST_PAUSE_S, max(0.05, spent_s / 10)))
+        time.sleep(min(LONGEST_PAUSE_S, max(0.05, spent_s / 40)))  # what is found out late costs little of the whole
     return status
 
 

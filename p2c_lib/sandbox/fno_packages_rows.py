@@ -154,10 +154,11 @@ class Target:
             if stop.is_set():
                 progress.target_status = "Canceled"
                 return None
+            until = time.monotonic() + pause * len(rows)
             with self.lock, self.store.transaction() as t:
                 for row in rows:
                     self._one(t, progress, row, blank)
-            time.sleep(pause * len(rows))
+            time.sleep(max(0.0, until - time.monotonic()))
         progress.target_status = "Error" if progress.target_errors else "Ended"
         return None
 

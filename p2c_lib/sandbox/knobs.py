@@ -34,7 +34,7 @@ DEFAULTS: dict[str, Any] = {
     "page_rows": 10000,
     "next_link_host": None,  # "https://other.example": next links name that host instead of the one that was asked
     "package_start_s": 0.0,  # seconds until an imported data package begins to be written
-    "package_row_s": 0.0,  # seconds that each of its rows takes
+    "package_row_s": 0.0,  # seconds that each of its rows takes, the work of the sandbox itself included
     "blob_lifetime_s": 3600.0,  # seconds that the address of a package is good for
     "write_failure_status": 400,  # 500: what older versions answered
 }
