@@ -320,6 +320,8 @@ def _print_outcomes(facts: dict[str, Any]) -> None:
         )
     if table.row_count:
         out_console.print(table)
+    if "not_in_history" in facts:
+        err_console.print(facts["not_in_history"], highlight=False, markup=False)
 
 
 def _print_frame(frame: Any) -> None:

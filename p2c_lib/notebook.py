@@ -14,7 +14,7 @@ import polars as pl
 from IPython.display import HTML, Markdown
 
 from p2c_lib import apply as applying
-from p2c_lib import charts, panels, report, threeway, write
+from p2c_lib import charts, history, panels, report, threeway, write
 from p2c_lib import folder as folders
 from p2c_lib import funnel as funnels
 from p2c_lib import preflight as preflights
@@ -330,17 +330,18 @@ class Session:
         facts = runs.summary(self.task, self.sides, self.compared)
         if self.alone:
             names = [self.task.name] if self.first is None else [self.first.task.name, self.task.name]
-            run = folders.finish(self.folder, names)
+            run = history.conclude(self.profile, self.folder, names)
             report.write_report(self.folder)
-            head = report.verdict(run)
+            head, more = report.verdict(run), run.get("not_in_history", "")
         else:
-            head = f"{folders.differing_rows(facts):,} rows of {self.task.name} are not in step"
+            head, more = f"{folders.differing_rows(facts):,} rows of {self.task.name} are not in step", ""
         (self.first or self)._stack.close()
         self._clients = None
         if self.first is not None:
             self.first._clients = None
         counts = ", ".join(f"{facts[name]:,} {name}" for name in ROW_OUTCOMES if facts[name])
-        return Markdown(f"**{head}.** {facts['source_rows']:,} source rows: {counts}.\n\nFiles: `{self.folder}`")
+        said = f"**{head}.** {facts['source_rows']:,} source rows: {counts}.\n\nFiles: `{self.folder}`"
+        return Markdown(f"{said}\n\n{more}" if more else said)
 
     def _or_none(self, frame: pl.DataFrame, text: str) -> HTML:
         return table(frame) if frame.height else HTML(words(text))

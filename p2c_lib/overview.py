@@ -101,6 +101,14 @@ class Overview:
         frame = report.reasons(self._table)
         return table(frame) if frame.height else HTML(words("Nothing differs and nothing was left out."))
 
+    def since(self) -> HTML:
+        """What is new in this run, what came back, what stands open since when, and what is gone."""
+        lacks = self.run.get("not_in_history")
+        frame = report.since_when(self.folder)
+        if lacks or frame.is_empty():
+            return HTML(words(lacks or "Nothing differs in this run, nor did in an earlier one."))
+        return table(frame)
+
     def quirks(self) -> HTML:
         """What the templates do that one would not expect, known and no error; counted apart."""
         return HTML(panels.odd(pl.read_parquet(self.folder / "quirks.parquet")))

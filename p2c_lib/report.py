@@ -382,18 +382,33 @@ def _by_leg(folder: Path) -> str:
 
 
 def _since_when(folder: Path) -> str:
-    """Findings of the run by task: new, open before, come back, gone since the run before; of a run that is kept."""
-    if not (folder / "history.parquet").exists():
-        return ""
-    findings = pl.read_parquet(folder / "history.parquet")
+    """What `since_when` gives, of a run that is kept."""
+    table = since_when(folder)
+    return Markup(html_table(table)) if table.height else ""
+
+
+def since_when(folder: Path) -> pl.DataFrame:
+    """Findings of a run and its predecessors, by task.
+
+    Args:
+        folder: The run's.
+
+    Returns:
+        Columns task, new (not there in any run before), reopened (gone for a while), open (there before), fixed (gone),
+        oldest (since when the oldest stands, UTC) and oldest_age_days; no row where the history lacks the run.
+    """
+    path = folder / "history.parquet"
+    if not path.exists():
+        return pl.DataFrame()
+    findings = pl.read_parquet(path)
     stands = pl.col("state") != "fixed"
     counts = {name: (pl.col("state") == name).sum() for name in ("new", "reopened", "open", "fixed")}
-    table = findings.group_by("task").agg(
+    told = findings.group_by("task").agg(
         **counts,
         oldest=pl.col("open_since").filter(stands).min().dt.strftime("%Y-%m-%d %H:%M"),
         oldest_age_days=pl.col("age_days").filter(stands).max(),
     )
-    return Markup(html_table(table.sort("task"))) if table.height else ""
+    return told.sort("task")
 
 
 def _by_task(reasons: pl.DataFrame) -> list[dict[str, Any]]:

@@ -22,7 +22,8 @@ from p2c_lib.connect import Client, Metadata
 from p2c_lib.diff import FIELD_OUTCOMES, ROW_OUTCOMES, Outcomes, compare
 from p2c_lib.errors import P2CError
 from p2c_lib.explain import explain, quirks_only
-from p2c_lib.folder import UNMAPPED_COLUMNS, create, finish, save_failure, write_json
+from p2c_lib.folder import UNMAPPED_COLUMNS, create, save_failure, write_json
+from p2c_lib.history import conclude
 from p2c_lib.legs import AHEAD, ahead, first_leg, templates_for
 from p2c_lib.model import Route, Task, Template, with_lengths
 from p2c_lib.pull import MONEY
@@ -397,9 +398,9 @@ def execute(
     """Do tasks one after the other in this process, in a folder of their own.
 
     Returns:
-        The run's folder, finished but without its report.
+        The run's folder, finished and in the history, but without its report.
     """
     folder = create(out, profile, parameters)
     execute_tasks(folder, profile, tasks, lag=lag, progress=progress)
-    finish(folder, [task.name for task in tasks])
+    conclude(profile, folder, [task.name for task in tasks])
     return folder
