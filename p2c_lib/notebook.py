@@ -28,6 +28,7 @@ from p2c_lib.legs import check_route, templates_for
 from p2c_lib.legs import chosen as chosen_tasks
 from p2c_lib.model import Task, Template, TieOut, all_tasks, describe, find_task, load_templates
 from p2c_lib.pull import pull
+from p2c_lib.routing import route_columns, routes
 from p2c_lib.show import Progress, figure, table, words
 
 MODES = ("plan", "apply")
@@ -112,7 +113,7 @@ class Session:
     def sides(self) -> runs.Sides:
         """Both sides as pulled; pulled on first use."""
         if self._sides is None:
-            also = runs.route_columns(self.task, self._templates)
+            also = route_columns(self.task, self._templates)
             with Progress() as progress:
                 self._sides = runs.read_sides(self.task, self.clients, progress, also=also)
         return self._sides
@@ -203,7 +204,7 @@ class Session:
 
     def routes(self) -> HTML:
         """Where the rows of this source go: which task takes them, and why the others do not."""
-        frame = runs.routes(self.sides.source, self.task, self._templates)
+        frame = routes(self.sides.source, self.task, self._templates)
         return HTML(figure(charts.routing(frame)) + table(frame.with_columns(pl.col("reason").fill_null(""))).data)
 
     @_each_leg
