@@ -224,7 +224,7 @@ class Session:
         shown = self._documents
         if shown.is_empty():
             return _IN_OVERVIEW
-        return HTML(panels.quote_to_cash(shown, self._templates))
+        return HTML(panels.quote_to_cash(shown, self._all_templates))
 
     def lifecycle(self) -> HTML | Markdown:
         """The documents by status on both sides: in step, behind, ahead, cancelled apart; and how old they are."""
@@ -232,7 +232,7 @@ class Session:
         mine = self._documents.filter(pl.col("kind").is_in(list(kinds)))
         if mine.is_empty():
             return _IN_OVERVIEW
-        return HTML(panels.lifecycles(mine, self._templates, datetime.now(UTC)))
+        return HTML(panels.lifecycles(mine, self._all_templates, datetime.now(UTC)))
 
     def documents(self) -> HTML | Markdown:
         """Tie out documents: the lines of each against its header, on each side and across; worst first."""
@@ -266,6 +266,11 @@ class Session:
     def _templates(self) -> dict[str, Template]:
         return templates_for(self.profile, self.template.generation)
 
+    @functools.cached_property
+    def _all_templates(self) -> dict[str, Template]:
+        """Of both routes: what the statuses of documents mean is in the direct ones."""
+        return templates_for(self.profile, None)
+
     @property
     def _family(self) -> tuple[Task, Task, TieOut] | None:
         return panels.family(self.task, self._templates)
@@ -289,8 +294,9 @@ class Session:
     def _documents(self) -> pl.DataFrame:
         """Documents of all kinds when the notebook is on its own, else those that this task has read."""
         if self._told is None:
-            names = [task.name for task in self._read]
-            told = panels.told(self.folder, names, self._templates)
+            read = [*self._read, *([self.first.task] if self.first else [])]
+            names = [task.name for task in read]
+            told = panels.told(self.folder, names, self._all_templates)
             if self.alone:
                 known = {(place.kind, place.system) for place in funnels.places_of(names)}
                 places = funnels.places_of([task.name for task in all_tasks(self._templates)])
@@ -308,7 +314,7 @@ class Session:
                 label, wanted = f"{side.system} {side.entity}", [*place.columns, *funnels.conditions(place, task)]
                 told = functools.partial(progress, label)
                 frame = pull(self.clients[side.system], side.entity, list(dict.fromkeys(wanted)), progress=told)
-                yield funnels.documents(place, frame, self._templates)
+                yield funnels.documents(place, frame, self._all_templates)
 
     def plan(self) -> HTML | Markdown:
         """Say what a write would send; saved in the run's folder when the notebook runs on its own."""
