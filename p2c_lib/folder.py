@@ -3,7 +3,8 @@
 It holds ``run.json`` (who, when, counts), ``outcomes.parquet`` (everything not matched), ``reasons.parquet`` (the main
 reason of each row that differs), ``quirks.parquet`` (what templates are known to do oddly), ``blocked.parquet`` (what
 holds rows up, each cause once), ``threeway.parquet`` (of a run through CDS: source, store and destination side by
-side), ``ties.parquet``, ``unmapped.parquet``, ``checks.json`` and, for each task,
+side), ``migration.parquet`` (what the direct templates do otherwise), ``history.parquet`` (findings, and since when),
+``ties.parquet``, ``unmapped.parquet``, ``checks.json`` and, for each task,
 ``tasks/<task>/`` with the frames that a plan is made from.
 """
 
@@ -106,6 +107,7 @@ def _clear(folder: Path) -> None:
         "reasons.parquet",
         "quirks.parquet",
         "threeway.parquet",
+        "migration.parquet",
         "history.parquet",
         "checks.json",
         "report.html",

@@ -14,7 +14,7 @@ import polars as pl
 from IPython.display import HTML, Markdown
 
 from p2c_lib import apply as applying
-from p2c_lib import charts, history, panels, report, threeway, write
+from p2c_lib import charts, history, migration, panels, report, threeway, write
 from p2c_lib import folder as folders
 from p2c_lib import funnel as funnels
 from p2c_lib import preflight as preflights
@@ -338,6 +338,7 @@ class Session:
         if self.alone:
             names = [self.task.name] if self.first is None else [self.first.task.name, self.task.name]
             run = history.conclude(self.profile, self.folder, names)
+            migration.save_declared(self.folder, self.profile)
             report.write_report(self.folder)
             head, more = report.verdict(run), run.get("not_in_history", "")
         else:
