@@ -2,8 +2,10 @@
 
 import pytest
 
-LONGEST = ("test_story", "test_notebooks", "test_advance", "test_end_to_end", "test_run_faults", "test_sandbox_lifecycle",
-           "test_route_kills", "test_cli", "test_preflight_http", "test_notebooks_documents")  # fmt: skip
+LONGEST = (
+    *("test_story", "test_notebooks", "test_advance", "test_end_to_end", "test_run_faults", "test_sandbox_lifecycle"),
+    *("test_route_kills", "test_cli", "test_preflight_http", "test_notebooks_documents"),
+)
 
 
 @pytest.hookimpl(trylast=True)
