@@ -2,12 +2,13 @@
 
 The staged rows are made from the second transcription of the published templates (``schema/cds_fields.txt``) with maps
 of its own, so that it says nothing after what it is there to judge. Differences touch single rows and fields: lost on
-a leg, left over, stale, bent in the store, bent at the destination.
+a leg, left over, stale, bent in the store, bent at the destination, under a key that is blank or repeated. A header
+that is lost at the destination takes its lines with it: these are blocked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.resources import files
@@ -74,7 +75,8 @@ def stage(
             truth += world.spoil(task, way, bound, draw)
     for task, way in ways.items():  # of the rows that are still there
         there = world.key(way.source, way.source_key).implode()
-        truth.append(_told(f"{task}_to_cds", outs[task].filter(outs[task].is_in(there)), "excluded"))
+        out = outs[task].replace(world.renamed.get(way.source, {}))
+        truth.append(_told(f"{task}_to_cds", out.filter(out.is_in(there)), "excluded"))
     for task, other in (("accounts", "contacts_to_customer"), ("contacts_to_customer", "accounts")):
         truth.append(_told(f"{task}_from_cds", world.store[other]["_key"], "excluded"))
     tables: dict[str, pl.DataFrame] = {}
@@ -134,6 +136,7 @@ class _World:
     def __init__(self, sales: dict[str, pl.DataFrame], fno: dict[str, pl.DataFrame]) -> None:
         self.frames = {"sales": sales, "fno": fno}
         self.store: dict[str, pl.DataFrame] = {}
+        self.renamed: dict[tuple[str, str], dict[str, str]] = {}
 
     def rows(self, place: tuple[str, str]) -> pl.DataFrame:
         """A set with the columns of what its lookups lead to."""
@@ -210,7 +213,10 @@ class _World:
             return keys
 
         source, destination = (way.source, way.source_key), (way.destination, way.destination_key)
-        if not way.is_header:  # what hangs on a document's header would be gone with it
+        if way.lines is not None:
+            truth += self._lose_headers(second, way, take(free.filter(~free.is_in(self._invoiced(way)))))
+        else:  # what hangs on a document's header would be gone with it
+            truth += self._spoil_keys(first, task, way, lambda: take(free))
             never, unsent, left = take(free), take(free), take(free)
             self._unstage(task, never)
             self.drop(*destination, never)
@@ -234,6 +240,63 @@ class _World:
             self.edit(*destination, edited, at_destination)
             truth.append(_told(second, edited, "different", at_destination))
         return truth
+
+    def _invoiced(self, way: Way) -> pl.Series:
+        """Keys of the orders in Sales that an invoice there needs."""
+        sales = self.frames["sales"]
+        if way.destination[1] != "salesorders":
+            return pl.Series([], dtype=pl.String).implode()
+        needed = sales["invoices"]["_salesorderid_value"].drop_nulls().unique().implode()
+        return sales["salesorders"].filter(pl.col("salesorderid").is_in(needed))["ordernumber"].implode()
+
+    def _lose_headers(self, second: str, way: Way, keys: pl.Series) -> list[pl.DataFrame]:
+        """Take documents away at the destination, headers and lines."""
+        assert way.lines is not None
+        task, head, line = way.lines
+        system, entity = way.destination
+        hit = self.key(way.destination, way.destination_key).is_in(keys.implode())
+        ids = self.frames[system][entity].filter(hit)[head].implode()
+        below = WAYS[task].destination[1]
+        self.frames[system][below] = self.frames[system][below].filter(~pl.col(line).is_in(ids).fill_null(False))
+        self.drop(way.destination, way.destination_key, keys)
+        staged = self.store[task]["_key"]
+        lines = staged.filter(staged.str.split("|").list.first().is_in(keys.implode()))
+        return [_told(second, keys, "missing"), _told(f"{task}_from_cds", lines, "blocked")]
+
+    def _spoil_keys(self, first: str, task: str, way: Way, take: Callable[[], pl.Series]) -> list[pl.DataFrame]:
+        """Give rows at the source keys that nothing can be joined by, as far as the source lets them be so."""
+        source, truth = (way.source, way.source_key), []
+        if way.source_key[-1] == FNO_LINE:
+            return []  # a number that F&O gives
+        blank = take().head(1)
+        nothing = f"{blank[0].split('|')[0]}|" if "|" in blank[0] else ""
+        lost = [(blank, pl.Series([nothing]))]
+        if way.source[1] != "quotedetails":
+            padded = take()
+            self._rename(*source, padded, padded + " ")
+            truth += [_told(first, padded, "blocked"), _told(first, padded + " ", "blocked")]
+        if way.source[1] == "accounts":  # the one source that may have two of a number
+            one, other = take(), take()
+            lost.append((other, one.str.to_lowercase()))
+            truth.append(_told(first, one, "blocked"))
+        for keys, others in lost:
+            self._rename(*source, keys, others)
+            self._unstage(task, keys)
+            self.drop(way.destination, way.destination_key, keys)
+            truth.append(_told(first, others, "blocked"))
+        return truth
+
+    def _rename(self, place: tuple[str, str], names: tuple[str, ...], keys: pl.Series, others: pl.Series) -> None:
+        """Give rows other keys; of one of two parts the last goes."""
+        system, entity = place
+        frame, said = self.frames[system][entity], self.key(place, names)
+        renamed = dict(zip(keys, others, strict=True))
+        last = said.replace_strict(renamed, default=None, return_dtype=pl.String).str.split("|").list.last()
+        nothing = "" if system == "fno" else None
+        new = pl.when(pl.lit(last) == "").then(pl.lit(nothing)).otherwise(pl.lit(last)).cast(frame.schema[names[-1]])
+        hit = said.is_in(keys.implode())
+        self.frames[system][entity] = frame.with_columns(pl.when(hit).then(new).otherwise(names[-1]).alias(names[-1]))
+        self.renamed.setdefault(place, {}).update(renamed)
 
     def _unstage(self, task: str, keys: pl.Series) -> None:
         self.store[task] = self.store[task].filter(~pl.col("_key").is_in(keys.implode()))

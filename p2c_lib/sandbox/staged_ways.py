@@ -21,7 +21,7 @@ class Way:
     destination: tuple[str, str]
     destination_key: tuple[str, ...]
     chains: tuple[tuple[str, str, str], ...]
-    is_header: bool = False
+    lines: tuple[str, str, str] | None = None  # of a header: their task, and what binds both at the destination
     flows: pl.Expr | None = None  # where the direct task leaves out more, being held up by what F&O has by now
 
 
@@ -77,7 +77,7 @@ WAYS: Mapping[str, Way] = {
         ("fno", "CDSSalesQuotationHeaders"),
         ("SalesQuotationNumber",),
         (("name", "Name", "SalesQuotationName"), ("shipto_city", "DeliveryAddress_City", "DeliveryAddressCity")),
-        is_header=True,
+        lines=("quote_lines", "SalesQuotationNumber", "SalesQuotationNumber"),
         flows=(pl.col("statecode") == 1) & pl.col("msdynce_hasexternallymaintainedproductsonly"),
     ),
     "quote_lines": Way(
@@ -98,7 +98,7 @@ WAYS: Mapping[str, Way] = {
         ("sales", "salesorders"),
         ("ordernumber",),
         (("SalesOrderName", "Name", "name"), ("DeliveryAddressCity", "DeliveryAddress_City", "shipto_city")),
-        is_header=True,
+        lines=("order_lines_to_sales", "salesorderid", "_salesorderid_value"),
     ),
     "order_lines_to_sales": Way(
         ("fno", "CDSSalesOrderLines"),
@@ -123,7 +123,7 @@ WAYS: Mapping[str, Way] = {
             ("InvoiceAddressCity", "BillingAddress_City", "billto_city"),
             ("InvoiceAddressZipCode", "BillingAddress_PostalCode", "billto_postalcode"),
         ),
-        is_header=True,
+        lines=("invoice_lines", "invoiceid", "_invoiceid_value"),
     ),
     "invoice_lines": Way(
         ("fno", "ExternallyMaintainedCustomerSalesInvoiceLines"),
