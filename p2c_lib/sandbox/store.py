@@ -11,7 +11,7 @@ from __future__ import annotations
 import secrets
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -260,12 +260,11 @@ class Store:
         with self.engine.connect() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             transaction = Transaction(self, connection)
-            try:
+            with ExitStack() as undo:
+                undo.callback(connection.exec_driver_sql, "ROLLBACK")
                 yield transaction
                 transaction.flush()
-            except BaseException:
-                connection.exec_driver_sql("ROLLBACK")
-                raise
+                undo.pop_all()
             connection.exec_driver_sql("COMMIT")
 
     @contextmanager
