@@ -9,7 +9,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
 from p2c_lib.model.overlays import suggest
-from p2c_lib.model.parts import Condition, FieldMap, Task
+from p2c_lib.model.parts import FieldMap, Task
+from p2c_lib.model.values import Condition
 
 if TYPE_CHECKING:
     from p2c_lib.connect.metadata import Column, Entity
