@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help env demo lab test check bench bench-run days notebooks lock clean
+.PHONY: help env demo lab test check bench bench-run bench-store days notebooks lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ bench: $(STAMP) $(VENV)/datacompy/.installed  ## compare 1,000,000 lines with p2
 
 bench-run: $(STAMP)  ## a whole run on medium data with differences: time, CPU of ours and of the services, memory
 	$(BIN)/python bench/run.py
+
+bench-store: $(STAMP)  ## merge and compare 1,000,000 staged lines beside a plain scan and join; fails past its limits
+	$(BIN)/python bench/store.py
 
 # DataComPy wants an older Polars and pandas than ours: it has a lock and an environment of its own.
 $(VENV)/datacompy/.installed: bench/datacompy.lock $(STAMP)
