@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import ParamSpec
 
 import polars as pl
 from IPython.display import HTML, Markdown
@@ -20,47 +20,20 @@ from p2c_lib import funnel as funnels
 from p2c_lib import preflight as preflights
 from p2c_lib import run as runs
 from p2c_lib.chains import chains
-from p2c_lib.config import FnoEndpoint, Profile, load_profile
+from p2c_lib.config import Profile
 from p2c_lib.connect import Client
 from p2c_lib.diff import ROW_OUTCOMES
-from p2c_lib.errors import ParameterError
 from p2c_lib.legs import check_route, templates_for
 from p2c_lib.legs import chosen as chosen_tasks
 from p2c_lib.model import Task, Template, TieOut, all_tasks, describe, find_task, load_templates
+from p2c_lib.parameters import check_mode, check_parameters, profile_for
 from p2c_lib.pull import pull
 from p2c_lib.routing import route_columns, routes
 from p2c_lib.show import Progress, figure, table, words
 
-MODES = ("plan", "apply")
-LARGEST = 1_000_000
 _NO_DOCUMENTS = Markdown("The rows of this task are no documents.")
 _DIRECT = Markdown("The direct route has one leg: there is no store between the two systems.")
 _IN_OVERVIEW = Markdown("This task is part of a larger run, whose overview shows it over all tasks.")
-
-
-def check_parameters(given: Mapping[str, Any], kinds: Mapping[str, type[str] | type[int]]) -> None:
-    """Refuse parameters of another type than declared: papermill turns ``-p x false`` into text and ``007`` into 7.
-
-    Raises:
-        ParameterError: Naming each wrong parameter, what came and what would be right.
-    """
-    problems = []
-    for name, value in given.items():
-        kind = kinds[name]
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            problems.append(f"{name}={value!r} is {type(value).__name__}; it must be {kind.__name__}")
-        elif isinstance(value, int) and not 0 <= value <= LARGEST:
-            problems.append(f"{name}={value} is out of range; it must be from 0 to {LARGEST:,}")
-    if problems:
-        raise ParameterError("; ".join(problems))
-
-
-def check_mode(mode: str, approved_by: str) -> None:
-    """Refuse any mode but plan and apply, and an apply that nobody approved."""
-    if mode not in MODES:
-        raise ParameterError(f"mode='{mode}' is not known; use 'plan' (nothing is written) or 'apply'")
-    if mode == "apply" and not approved_by.strip():
-        raise ParameterError("mode='apply' needs approved_by: the name of the person who approves the plan")
 
 
 P = ParamSpec("P")
@@ -399,23 +372,6 @@ def start(
                           lag=timedelta(minutes=lag_minutes), approved_by=approved_by, first=session)  # fmt: skip
     assert session is not None
     return session
-
-
-def profile_for(profile: str, company: str) -> Profile:
-    """Load a profile, with another company when one is named.
-
-    Raises:
-        ConfigError: The profile is wrong.
-        ParameterError: The company cannot be one.
-    """
-    chosen = load_profile(profile or None)
-    if not company:
-        return chosen
-    try:
-        fno = FnoEndpoint(url=chosen.fno.url, company=company)
-    except ValueError:
-        raise ParameterError(f"company='{company}' cannot be one; it has 1 to 4 letters, digits or _: usmf") from None
-    return chosen.model_copy(update={"fno": fno})
 
 
 def preflight(*, profile: str = "", company: str = "") -> HTML:

@@ -16,7 +16,7 @@ from p2c_lib.errors import ParameterError
 from p2c_lib.folder import read_run
 from p2c_lib.legs import templates_for
 from p2c_lib.model import Template, all_tasks
-from p2c_lib.notebook import check_parameters, profile_for
+from p2c_lib.parameters import check_parameters, profile_for
 from p2c_lib.show import Progress, figure, table, words
 
 __all__ = ["Overview", "look"]

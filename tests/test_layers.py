@@ -7,9 +7,10 @@ import pytest
 
 LIBRARY = Path(__file__).resolve().parent.parent / "p2c_lib"
 LAYERS = """
-errors config connect store model paths readings pull money mapping validate datadocs keys cells diff chains tieout
-quirks explain legs routing funnel drill charts journal write apply preflight threeway folder history migration sides
-run markup report show panels notebook overview past kernels execution sandbox advance sandbox_cli history_cli cli
+errors config parameters connect store model paths readings pull money mapping validate datadocs keys cells diff
+chains tieout quirks explain legs routing funnel drill charts journal write apply preflight threeway folder history
+migration sides run markup report show panels notebook overview past kernels execution sandbox advance sandbox_cli
+history_cli cli
 """.split()  # noqa: SIM905 - read as a line of the README, not as a list
 SANDBOX_MAY_USE = {"errors", "sandbox"}
 
