@@ -97,7 +97,7 @@ def compare_sides(
     )
     faults = line_faults(outcomes.rows, mapped.rows, found, task.tie_out) if task.tie_out else None
     odd = quirks.touched(sides.source, mapped.rows, task, entity)
-    accounted = quirks.accounted(outcomes.cells, odd, task)
+    accounted = quirks.accounted(outcomes.cells, odd, task, sides.source)
     table = explain(outcomes, task, sides.source, at=sides.read_at, lag=lag, faults=faults, quirks=accounted)
     unmapped = _unmapped(task, mapped, excluded)
     flowing = excluded.is_null().arg_true().cast(pl.UInt32)

@@ -155,5 +155,7 @@ def quirk_faults(loc: Loc, quirks: tuple[Quirk, ...], of: str) -> Iterator[Fault
                 (*at, "own"),
                 "stands beside what one would expect; the destination's own value is not known from here",
             )
+        if quirk.where is not None and (quirk.own is None or not _COLUMN.fullmatch(quirk.where)):
+            yield (*at, "where"), f"'{quirk.where}' must be a source column, and stand beside 'own'"
         if quirk.entries and quirk.instead is not None:
             yield (*at, "instead"), "stands beside 'entries'; one would expect one of the two, not both"

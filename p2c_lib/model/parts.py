@@ -199,8 +199,9 @@ class FieldMap(Part):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The source columns it reads, and those that its quirks would have it read instead; each once."""
-        return tuple(dict.fromkeys([*self.sources, *(quirk.instead for quirk in self.quirk if quirk.instead)]))
+        """The source columns it reads, and those that its quirks look at; each once."""
+        odd = [column for quirk in self.quirk for column in (quirk.instead, quirk.where) if column]
+        return tuple(dict.fromkeys([*self.sources, *odd]))
 
 
 class FreightTax(Part):

@@ -56,7 +56,9 @@ class Quirk(Part):
         instead: The source column that one would expect, copied as it is.
         entries: The entries that one would expect in the value map; the key ``""`` is the value for a blank source.
         own: The destination has a value of its own there, always or where the template gives a blank; what it is cannot
-            be told from here, so whatever it is counts as the quirk's doing.
+            be told from here, so whatever it is counts as the quirk's doing. ``less``: an amount nearer to 0 than the
+            template's; one that is further from it is not the quirk's doing.
+        where: Of ``own``: the source column of an amount without which there is nothing odd (null or 0).
 
     A quirk with none of these touches every row, and what one would expect instead is not known.
     """
@@ -65,7 +67,8 @@ class Quirk(Part):
     says: str
     instead: str | None = None
     entries: Annotated[dict[str, Text], BeforeValidator(as_entries)] = {}
-    own: Literal["always", "blank"] | None = None
+    own: Literal["always", "blank", "less"] | None = None
+    where: str | None = None
 
 
 Quirks = Annotated[tuple[Quirk, ...], BeforeValidator(as_list)]
