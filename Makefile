@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help env demo lab test check bench bench-run days notebooks lock clean
+.PHONY: help env demo lab test check bench bench-run bench-store days notebooks lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -30,7 +30,7 @@ lab: $(STAMP)  ## open JupyterLab on the notebooks, with the sandbox running
 	$(BIN)/jupyter lab --notebook-dir=notebooks; $(BIN)/p2c sandbox stop
 
 test: $(STAMP)  ## run every test: units, both services over HTTP, notebooks
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(STAMP)  ## ruff, mypy, notebook pairs in step and without outputs
 	$(BIN)/ruff check .
@@ -43,6 +43,9 @@ bench: $(STAMP) $(VENV)/datacompy/.installed  ## compare 1,000,000 lines with p2
 
 bench-run: $(STAMP)  ## a whole run on medium data with differences: time, CPU of ours and of the services, memory
 	$(BIN)/python bench/run.py
+
+bench-store: $(STAMP)  ## merge and compare 1,000,000 staged lines beside a plain scan and join; fails past its limits
+	$(BIN)/python bench/store.py
 
 # DataComPy wants an older Polars and pandas than ours: it has a lock and an environment of its own.
 $(VENV)/datacompy/.installed: bench/datacompy.lock $(STAMP)

@@ -98,6 +98,15 @@ whole.drill(task, document)
 whole.reasons()
 
 # %% [markdown]
+# ## Since when?
+#
+# Rows and fields that differ: new in this run, back after they were gone, open since an earlier run, or fixed. The
+# notebook `history` goes through all runs.
+
+# %%
+whole.since()
+
+# %% [markdown]
 # ## What do the templates do that one would not expect?
 #
 # Known quirks, counted apart: where the destination has what one would expect instead, that is no error.

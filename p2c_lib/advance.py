@@ -11,8 +11,8 @@ from typing import Any
 
 from p2c_lib import apply as applying
 from p2c_lib import folder as folders
+from p2c_lib import history, write
 from p2c_lib import run as runs
-from p2c_lib import write
 from p2c_lib.config import Profile
 from p2c_lib.connect import Client
 from p2c_lib.errors import SandboxError
@@ -74,7 +74,7 @@ def advance(folder: Path, days: int, seed: int | None = None) -> Iterator[Day]:
         P2CError: Copying could not go on.
     """
     state = _running(folder)
-    profile = _profile(state)
+    profile = _profile(folder, state)
     templates = load_templates()
     seed = int(state["seed"]) if seed is None else seed
     first = sandbox_days.day_reached(folder) + 1
@@ -101,14 +101,14 @@ def _running(folder: Path) -> dict[str, Any]:
     return state
 
 
-def _profile(state: Mapping[str, Any]) -> Profile:
+def _profile(folder: Path, state: Mapping[str, Any]) -> Profile:
     """The profile of this very sandbox, whatever folder the environment names.
 
     One call at a time: lines are numbered as they arrive, and the same days must give the same rows.
     """
     sides = {system: {"url": state[f"{system}_url"]} for system in ("sales", "fno")}
     ca_file = {"ca_file": state["ca_file"]} if "ca_file" in state else {}
-    how = {"auth": {"kind": "sandbox"}, "limits": {"parallel": 1}}
+    how = {"auth": {"kind": "sandbox"}, "limits": {"parallel": 1}, "store": {"url": str(folder / "store")}}
     return Profile.model_validate({"name": "sandbox", **sides, **how, **ca_file})
 
 
@@ -134,7 +134,7 @@ def compare_all(
     for task in tasks:
         sides = runs.read_sides(task, clients)
         runs.save(folder, task, sides, runs.compare_sides(task, sides, metadata))
-    return folders.finish(folder, [task.name for task in tasks])
+    return history.conclude(profile, folder, [task.name for task in tasks])
 
 
 def copy_over(

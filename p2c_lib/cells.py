@@ -5,6 +5,7 @@ Pure: frames in, frames out. A loop here runs over fields, never over rows.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import polars as pl
@@ -61,24 +62,21 @@ def compare_fields(
     if pairs.is_empty() or not fields:
         return CELLS.to_frame()
     left, right = pl.lit(pairs["source_row"]), pl.lit(pairs["destination_row"])
-    source, destination = (
-        source.rechunk(),
-        destination.rechunk(),
-    )  # gathering from many chunks takes twice as long
-    # One select, so that columns are compared side by side; of each no more than its two gathered halves is in memory.
-    differs = pl.select(
-        pl.lit(source[name]).gather(left).ne_missing(pl.lit(destination[name]).gather(right)).alias(name)
-        for name in dict.fromkeys(field.destination for field in fields)
-    )
-    found = []
-    for field in fields:
-        name = field.destination
-        which, unknown = differs[name], _unknown_rows(unmapped, name)
+    source, destination = source.rechunk(), destination.rechunk()  # gathering from many chunks takes twice as long
+
+    def differing(field: FieldMap) -> pl.DataFrame:
+        """No more of a column than its two gathered halves is in memory, and only while it is compared."""
+        name, unknown = field.destination, _unknown_rows(unmapped, field.destination)
+        halves = pl.lit(source[name]).gather(left), pl.lit(destination[name]).gather(right)
+        which = pl.select(halves[0].ne_missing(halves[1])).to_series()
         if unknown.len():
             which |= pairs["source_row"].is_in(unknown.implode())
-        rows = pairs.filter(which)
-        if rows.height:
-            found.append(_field_cells(_values(rows, source, destination, task, field), field, unknown))
+        rows = pairs[which.arg_true()]
+        return _field_cells(_values(rows, source, destination, task, field), field, unknown)
+
+    # Columns are compared side by side; Polars lets go of Python while it works.
+    with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
+        found = [cells for cells in pool.map(differing, fields) if cells.height]
     if not found:
         return CELLS.to_frame()
     cells = pl.concat(found)

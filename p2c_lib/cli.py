@@ -77,7 +77,7 @@ def run(
     """Compare tasks of both systems: outcomes, reasons, report. Nothing is written to either system."""
     from p2c_lib import execution, legs
     from p2c_lib.model import all_tasks
-    from p2c_lib.notebook import profile_for
+    from p2c_lib.parameters import profile_for
 
     way = legs.check_route(route)
     chosen = profile_for(profile, company)
@@ -121,7 +121,7 @@ def preflight(profile: ProfileOption = "", company: CompanyOption = "", as_json:
     """Check that both systems are ready: versions, solution, settings, reference data, privileges, columns."""
     from p2c_lib import preflight as preflights
     from p2c_lib.model import load_templates
-    from p2c_lib.notebook import profile_for
+    from p2c_lib.parameters import profile_for
     from p2c_lib.run import open_clients
 
     chosen = profile_for(profile, company)
@@ -194,7 +194,7 @@ def templates_show(name: str, profile: ProfileOption = "") -> None:
 def templates_check(profile: ProfileOption = "", company: CompanyOption = "") -> None:
     """Hold every template against the live metadata of both systems, and of the store between them."""
     from p2c_lib.model import all_tasks, load_templates
-    from p2c_lib.notebook import profile_for
+    from p2c_lib.parameters import profile_for
     from p2c_lib.run import open_clients, template_problems
     from p2c_lib.store import connect_store
 
@@ -243,3 +243,5 @@ def _print_outcomes(facts: dict[str, Any]) -> None:
         )
     if table.row_count:
         out_console.print(table)
+    if "not_in_history" in facts:
+        err_console.print(facts["not_in_history"], highlight=False, markup=False)

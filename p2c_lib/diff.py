@@ -60,7 +60,7 @@ class Outcomes:
 
     def count(self, outcome: str) -> int:
         """Rows with an outcome; a pair counts once, each blocked row of each side once."""
-        return self.rows.filter(pl.col("outcome") == outcome).height
+        return int((self.rows["outcome"] == outcome).sum())
 
     @property
     def source_rows(self) -> int:

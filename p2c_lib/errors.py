@@ -58,6 +58,7 @@ _CAUSES = {
     "Throttled": "the service put us off for too long",
     "ServiceError": "the service failed",
     "LostAnswer": "no answer came",
+    "StoreError": "the store between the systems failed",
     "ValidationFailed": "an expectation could not be evaluated",
     "PlanError": "the plan cannot be used",
     "ParameterError": "a parameter is wrong",

@@ -13,6 +13,7 @@ from typing import Any
 from rich.progress import Progress
 
 from p2c_lib import folder as folders
+from p2c_lib import history, migration
 from p2c_lib import run as runs
 from p2c_lib.config import Profile
 from p2c_lib.datadocs import build_docs
@@ -75,7 +76,8 @@ def run_tasks(
             _in_notebooks(profile, tasks, folder, jobs, timeout_s, lag, route, done)
         else:
             runs.execute_tasks(folder, profile, tasks, lag=lag, route=route, done=done)
-        facts = folders.finish(folder, names)
+        facts = history.conclude(profile, folder, names)
+        migration.save_declared(folder, profile)
         _docs(folder, names)
         if notebooks and not all("error" in task for task in facts["tasks"]):
             parameters = {"run": str(folder.resolve()), "profile": profile.name, "company": profile.fno.company}

@@ -3,7 +3,8 @@
 It holds ``run.json`` (who, when, counts), ``outcomes.parquet`` (everything not matched), ``reasons.parquet`` (the main
 reason of each row that differs), ``quirks.parquet`` (what templates are known to do oddly), ``blocked.parquet`` (what
 holds rows up, each cause once), ``threeway.parquet`` (of a run through CDS: source, store and destination side by
-side), ``ties.parquet``, ``unmapped.parquet``, ``checks.json`` and, for each task,
+side), ``migration.parquet`` (what the direct templates do otherwise), ``history.parquet`` (findings, and since when),
+``ties.parquet``, ``unmapped.parquet``, ``checks.json`` and, for each task,
 ``tasks/<task>/`` with the frames that a plan is made from.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 import json
 import platform
 import shutil
+import traceback
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -43,6 +45,7 @@ UNMAPPED_COLUMNS = pl.Schema(
     }
 )
 
+_LIBRARY = str(Path(__file__).parent)
 _HEAD = ("run_id", "started", "profile", "company", "threshold", "tasks")
 
 
@@ -104,6 +107,7 @@ def _clear(folder: Path) -> None:
         "reasons.parquet",
         "quirks.parquet",
         "threeway.parquet",
+        "migration.parquet",
         "history.parquet",
         "checks.json",
         "report.html",
@@ -111,11 +115,19 @@ def _clear(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def save_failure(folder: Path, task: str, error: P2CError) -> None:
-    """Record that a task did not come to its end, and why."""
+def save_failure(folder: Path, task: str, error: Exception) -> None:
+    """Record that a task did not come to its end, and why; of what is no error of ours also where it arose."""
     place = folder / "tasks" / task
     place.mkdir(parents=True, exist_ok=True)
-    write_json(place / "summary.json", {"task": task, "error": in_words(type(error).__name__, str(error))})
+    where = ""
+    if not isinstance(error, P2CError):
+        frames = traceback.extract_tb(error.__traceback__)
+        where = next(
+            (f"line {f.lineno} of {Path(f.filename).name}" for f in reversed(frames) if _LIBRARY in f.filename), ""
+        )
+        (place / "traceback.txt").write_text("".join(traceback.format_exception(error)), "utf-8")
+        where += f" (all of it: tasks/{task}/traceback.txt)"
+    write_json(place / "summary.json", {"task": task, "error": in_words(type(error).__name__, str(error), where)})
 
 
 def finish(folder: Path, tasks: Sequence[str]) -> dict[str, Any]:

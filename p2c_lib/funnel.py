@@ -7,7 +7,7 @@ which statuses there are, and in which order an order goes through them, the tem
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import reduce
 from operator import and_
@@ -96,7 +96,8 @@ KINDS: Final = ("quotes", "orders", "invoices")
 _CODE = "transactioncurrencyid.isocurrencycode"
 _STATUS_TASK, _STATUS_FIELD = "order_headers_to_sales", "msdynce_processingstatus"
 _FROM_SALES = ("ordering_customer_from_sales", "invoice_customer_from_sales")
-PLACES: Final = (
+_LEGS = {"source": "_to_cds", "found": "_from_cds"}
+_DIRECT: Final = (
     Place("quotes", "sales", "quote_headers", "source", "quotenumber", "totalamount", _CODE, "statecode", "modifiedon"),
     Place("quotes", "fno", "quote_headers", "found", "SalesQuotationNumber", "QuotationTotalAmount", "CurrencyCode",
           "SalesQuotationStatus", ours=("made_from_sales",)),
@@ -110,6 +111,9 @@ PLACES: Final = (
     Place("invoices", "fno", "invoice_headers", "source", "InvoiceNumber", "TotalInvoiceAmount", "CurrencyCode",
           changed="InvoiceDate", ours=("has_an_order", "no_work_order")),
 )  # fmt: skip
+# Through the store the first leg reads the same source, and the second the same destination; orders go one way only.
+_STAGED = (replace(place, task=place.task + _LEGS[place.side]) for place in _DIRECT if "_to_fno" not in place.task)
+PLACES: Final = (*_DIRECT, *_STAGED)
 
 # Names of the solution's processing statuses; their order is the template's.
 _ORDER_NAMES: Final = {
@@ -126,31 +130,19 @@ _ORDER_NAMES: Final = {
     "647390003": "Invoiced",
     "647390010": "Cancelled",
 }
-# System, value (in lower case), status, rank. A closed quote was active once: a draft cannot be closed.
-_FIXED: Final[dict[str, tuple[tuple[str, str, str, int | None], ...]]] = {
-    "quotes": (
-        ("sales", "0", "Draft", 0),
-        ("sales", "1", "Active", 1),
-        ("sales", "2", "Won", 2),
-        ("sales", "3", "Closed", 1),
-        ("fno", "created", "Active", 1),
-        ("fno", "sent", "Active", 1),
-        ("fno", "confirmed", "Won", 2),
-        ("fno", "lost", "Closed", 1),
-        ("fno", "cancelled", "Closed", 1),
-    ),
-    "invoices": (
-        ("sales", "1", "New", 0),
-        ("sales", "2", "Partially shipped", 0),
-        ("sales", "4", "Billed", 0),
-        ("sales", "5", "Booked", 0),
-        ("sales", "6", "Installed", 0),
-        ("sales", "7", "Paid in full (deprecated)", 0),
-        ("sales", "100001", "Paid", 0),
-        ("sales", "100002", "Paid in part", 0),
-        ("sales", "100003", "Cancelled", None),
-        ("fno", "", "Billed", 0),  # posted; F&O's invoices have no status
-    ),
+# Of each value (in lower case) its status and rank. A closed quote was active once: a draft cannot be closed.
+_FIXED: Final[dict[tuple[str, str], dict[str, tuple[str, int | None]]]] = {
+    ("quotes", "sales"): {"0": ("Draft", 0), "1": ("Active", 1), "2": ("Won", 2), "3": ("Closed", 1)},
+    ("quotes", "fno"): {
+        **{"created": ("Active", 1), "sent": ("Active", 1), "confirmed": ("Won", 2)},
+        **{"lost": ("Closed", 1), "cancelled": ("Closed", 1)},
+    },
+    ("invoices", "sales"): {
+        **{"1": ("New", 0), "2": ("Partially shipped", 0), "4": ("Billed", 0), "5": ("Booked", 0)},
+        **{"6": ("Installed", 0), "7": ("Paid in full (deprecated)", 0)},
+        **{"100001": ("Paid", 0), "100002": ("Paid in part", 0), "100003": ("Cancelled", None)},
+    },
+    ("invoices", "fno"): {"": ("Billed", 0)},  # posted; F&O's invoices have no status
 }
 # Stage, kind, and the status from which on a document has reached it; None: it exists.
 _STAGES: Final = (
@@ -187,7 +179,8 @@ def documents(place: Place, frame: pl.DataFrame, templates: Mapping[str, Templat
     Args:
         place: What the frame's columns mean.
         frame: Rows as pulled, with `Place.columns` (``changed`` may be lacking) and the columns of `conditions`.
-        templates: As `load_templates` gives them; a site's overlay may drop a condition or order statuses anew.
+        templates: As `load_templates` gives them, the direct ones among them; a site's overlay may drop a condition or
+            order statuses anew.
 
     Returns:
         Columns of `DOCUMENT_COLUMNS`, a row for each document that is the business of Prospect to cash. A status that
@@ -224,7 +217,8 @@ def _moment(dtype: pl.DataType, name: str) -> pl.Expr:
 
 def _vocabulary(kind: str, templates: Mapping[str, Template]) -> pl.DataFrame:
     """What a status value of each system means: ``system``, ``value``, ``status``, ``rank``, ``is_apart``."""
-    rows: list[tuple[str, str, str, int | None]] = list(_FIXED.get(kind, ()))
+    fixed = [(system, told) for (one, system), told in _FIXED.items() if one == kind]
+    rows = [(system, value, status, rank) for system, told in fixed for value, (status, rank) in told.items()]
     apart = ["Cancelled"]
     if kind == "orders":
         task = next(task for task in all_tasks(templates) if task.name == _STATUS_TASK)

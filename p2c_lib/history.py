@@ -10,47 +10,56 @@ as they were. Known quirks of templates are kept and are no findings.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from p2c_lib.config import Profile
 from p2c_lib.connect.metadata import near
-from p2c_lib.errors import ParameterError, StoreError
+from p2c_lib.errors import P2CError, ParameterError, StoreError
 from p2c_lib.explain import OUTCOME_COLUMNS
-from p2c_lib.folder import differing_rows, read_run
+from p2c_lib.folder import differing_rows, finish, read_run, write_json
 from p2c_lib.store import Declared, connect_store
 from p2c_lib.store.entities import read_entities
-from p2c_lib.store.tables import Store
 
-__all__ = ["FINDING", "STATES", "History", "append", "open_history"]
+if TYPE_CHECKING:
+    from p2c_lib.store.tables import Store
+
+__all__ = ["FINDING", "STATES", "History", "append", "conclude", "open_history"]
 
 FINDING = ["task", "key", "field", "side"]
 STATES = ("new", "reopened", "open", "fixed")
+_LACKS = "not_in_history"
+_FILES = 32
 _COUNTS = ("source_rows", "destination_rows", "matched", "mismatched", "missing", "extra", "excluded", "blocked")
-_TABLES: Mapping[str, Declared] = read_entities(
+_TABLES: Mapping[str, Declared] = read_entities(files("p2c_lib.store").joinpath("history.yaml").read_text("utf-8"))
+
+
+def conclude(profile: Profile, folder: Path, tasks: Sequence[str]) -> dict[str, Any]:
+    """End a run: put the results of its tasks together, and add it to the history of its profile.
+
+    A history that cannot take the run keeps nobody from its results: ``not_in_history`` of ``run.json`` then says why.
+
+    Args:
+        profile: That the run was made with; its store has the history.
+        folder: The run's.
+        tasks: Names of its tasks, in order.
+
+    Returns:
+        What stands in ``run.json``.
     """
-entities:
-  Run:
-    organization: scope
-    key: [run, task]
-    columns: {scope: {type: text}, run: {type: text}, task: {type: text}, started: {type: moment}, route: {type: text},
-      source_rows: {type: whole}, destination_rows: {type: whole}, matched: {type: whole}, mismatched: {type: whole},
-      missing: {type: whole}, extra: {type: whole}, excluded: {type: whole}, blocked: {type: whole},
-      differing: {type: whole}, at_stake: {type: text}, error: {type: text}, is_whole: {type: flag}}
-  Outcome:
-    organization: scope
-    key: [run, number]
-    columns: {scope: {type: text}, run: {type: text}, number: {type: whole}, until: {type: text}, task: {type: text},
-      key: {type: text}, field: {type: text}, outcome: {type: text}, reason: {type: text}, code: {type: text},
-      expected: {type: text}, found: {type: text}, amount: {type: amount}, currency: {type: text}, side: {type: text},
-      remedy: {type: text}}
-"""
-)
+    facts = finish(folder, tasks)
+    try:
+        append(connect_store(profile).store, folder)
+    except P2CError as error:
+        facts[_LACKS] = f"The history lacks this run: {error}. To bring it in: p2c history add {folder}"
+        write_json(folder / "run.json", facts)
+    return facts
 
 
 def append(store: Store, folder: Path) -> pl.DataFrame:
@@ -64,24 +73,31 @@ def append(store: Store, folder: Path) -> pl.DataFrame:
         These findings.
 
     Raises:
-        ParameterError: The folder holds no run, or one that did not come to its end.
-        StoreError: Others went on writing for longer than the patience lasts; append it again.
+        ParameterError: The folder holds no run, one that did not come to its end, or one of an older version.
+        SchemaError: The tables of the history are other ones.
+        StoreError: The store cannot be written, or others went on writing for longer than the patience lasts.
     """
     facts = read_run(folder)
     if "finished" not in facts:
         raise ParameterError(f"{folder}: this run did not come to its end; run again")
     history, run = History.within(store, facts["profile"], facts["company"]), facts["run_id"]
     table = pl.read_parquet(folder / "outcomes.parquet").filter(pl.col("outcome") != "excluded")
+    if not set(OUTCOME_COLUMNS) <= set(table.columns):
+        raise ParameterError(f"{folder}: an older version made this run; run again")
     number = pl.int_range(pl.len(), dtype=pl.Int32)
     rows = table.select(pl.lit(run).alias("run"), number.alias("number"), *OUTCOME_COLUMNS)
     mine = history.store.read("Outcome", ["run", "number"], where=pl.col("run") == run)
     left = mine.filter(pl.col("number") >= rows.height)  # of an earlier end of the same run
     if left.height:
         history.store.delete_keys("Outcome", left, run_id=run)
-    history.store.merge("Outcome", rows, run_id=run)
-    history.store.merge("Run", _run_rows(facts), run_id=run)
+    for name, part in (("Outcome", rows), ("Run", _run_rows(facts))):
+        version = history.store.merge(name, part, run_id=run).version
+        if version and version % _FILES == 0:  # each run leaves a file, and each file costs 3 ms to look at
+            history.store.compact(name)
     findings = history.findings(as_of=run)
     findings.write_parquet(folder / "history.parquet")
+    if facts.pop(_LACKS, None):
+        write_json(folder / "run.json", facts)
     return findings
 
 

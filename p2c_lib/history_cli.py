@@ -35,7 +35,7 @@ def history(
     if context.invoked_subcommand is not None:
         return
     from p2c_lib.history import open_history
-    from p2c_lib.notebook import profile_for
+    from p2c_lib.parameters import profile_for
 
     kept = open_history(profile_for(profile, company))
     findings = kept.findings(as_of=run, task=task)
@@ -59,7 +59,7 @@ def history_add(folder: Annotated[Path, typer.Argument(help="A run's folder.", m
     """Add an earlier run by hand; one that is there already changes nothing."""
     from p2c_lib.folder import read_run
     from p2c_lib.history import append
-    from p2c_lib.notebook import profile_for
+    from p2c_lib.parameters import profile_for
     from p2c_lib.store import connect_store
 
     facts = read_run(folder)
@@ -77,7 +77,7 @@ def history_show(
 ) -> None:
     """Show a run as it was: its counts, and with --json every outcome but the excluded rows."""
     from p2c_lib.history import open_history
-    from p2c_lib.notebook import profile_for
+    from p2c_lib.parameters import profile_for
 
     kept = open_history(profile_for(profile, company))
     outcomes = kept.outcomes(run)
@@ -97,7 +97,7 @@ def history_compact(
 ) -> None:
     """Let go of the outcomes of old runs and put small files together; first seen and age stay what they are."""
     from p2c_lib.history import open_history
-    from p2c_lib.notebook import profile_for
+    from p2c_lib.parameters import profile_for
 
     done = open_history(profile_for(profile, company)).compact(keep_days)
     told = (
@@ -119,7 +119,7 @@ def migration_check(
     """
     from p2c_lib import mapping, migration
     from p2c_lib.model import load_templates
-    from p2c_lib.notebook import profile_for
+    from p2c_lib.parameters import profile_for
     from p2c_lib.pull import pull
     from p2c_lib.run import open_clients
 

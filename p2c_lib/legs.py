@@ -30,8 +30,8 @@ def check_route(route: str) -> Route:
     raise ParameterError(f"route='{route}' is not known; use 'direct' or 'cds'")
 
 
-def templates_for(profile: Profile, route: Route = "direct") -> dict[str, Template]:
-    """Load a route's templates with the overlays and the organisation of a profile."""
+def templates_for(profile: Profile, route: Route | None = "direct") -> dict[str, Template]:
+    """Load a route's templates (None: of both) with the overlays and the organisation of a profile."""
     return load_templates(profile.overlays, route=route, settings={"organization": profile.organization})
 
 

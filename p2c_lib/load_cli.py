@@ -48,7 +48,7 @@ def load(
     from p2c_lib.load_plan import approve, load_table, read_load, survey
     from p2c_lib.load_report import left_table, outcome_table
     from p2c_lib.model import all_tasks, load_templates
-    from p2c_lib.notebook import profile_for
+    from p2c_lib.parameters import profile_for
     from p2c_lib.sides import open_clients
 
     if resume is not None and (tasks or all_ or folder or update):

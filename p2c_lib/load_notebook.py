@@ -14,7 +14,7 @@ from p2c_lib.load import Standing, run_load
 from p2c_lib.load_plan import BUCKET_ROWS, Load, approve, load_table, read_load, survey, unready
 from p2c_lib.load_report import left_table, outcome_table
 from p2c_lib.model import all_tasks, load_templates
-from p2c_lib.notebook import check_parameters, profile_for
+from p2c_lib.parameters import check_parameters, profile_for
 from p2c_lib.show import table, words
 from p2c_lib.sides import open_clients
 

@@ -9,20 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from p2c_lib import mapping
+from p2c_lib.config import Profile
 from p2c_lib.connect import Metadata
 from p2c_lib.connect.pages import dtype
+from p2c_lib.folder import read_run
+from p2c_lib.legs import templates_for
 from p2c_lib.model import FieldMap, Task, Template, all_tasks, rule_text
 from p2c_lib.pull import MONEY
 
 if TYPE_CHECKING:
     from p2c_lib.connect.metadata import Entity
 
-__all__ = ["CHANGES", "MIGRATION_COLUMNS", "Way", "by_data", "by_templates", "ways"]
+__all__ = ["CHANGES", "MIGRATION_COLUMNS", "Way", "by_data", "by_templates", "save_declared", "ways"]
 
 CHANGES = ("gained", "lost", "default", "mapping", "filter", "rows_gained", "rows_lost")
 MIGRATION_COLUMNS = pl.Schema(
@@ -65,6 +69,21 @@ def ways(templates: Mapping[str, Template]) -> list[Way]:
     tasks = all_tasks(templates)
     legs = {(task.of, task.leg): task for task in tasks if task.of}
     return [Way(t, legs[t.name, 1], legs[t.name, 2]) for t in tasks if (t.name, 1) in legs and (t.name, 2) in legs]
+
+
+def save_declared(folder: Path, profile: Profile) -> None:
+    """Keep with a run through CDS what its templates and the direct ones declare otherwise: ``migration.parquet``.
+
+    Args:
+        folder: A finished run's; with a direct one nothing is kept.
+        profile: That the run was made with.
+    """
+    run = read_run(folder)
+    done = [task["of"] for task in run["tasks"] if task.get("of")]
+    both = ways(templates_for(profile, None)) if done else []
+    frames = [by_templates(way) for way in both if way.direct.name in done]
+    if frames:
+        pl.concat(frames).write_parquet(folder / "migration.parquet")
 
 
 def by_templates(way: Way) -> pl.DataFrame:

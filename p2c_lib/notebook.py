@@ -5,61 +5,35 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import ParamSpec
 
 import polars as pl
 from IPython.display import HTML, Markdown
 
 from p2c_lib import apply as applying
-from p2c_lib import charts, panels, report, threeway, write
+from p2c_lib import charts, history, migration, panels, report, threeway, write
 from p2c_lib import folder as folders
 from p2c_lib import funnel as funnels
 from p2c_lib import preflight as preflights
 from p2c_lib import run as runs
 from p2c_lib.chains import chains
-from p2c_lib.config import FnoEndpoint, Profile, load_profile
+from p2c_lib.config import Profile
 from p2c_lib.connect import Client
 from p2c_lib.diff import ROW_OUTCOMES
-from p2c_lib.errors import ParameterError
 from p2c_lib.legs import check_route, templates_for
 from p2c_lib.legs import chosen as chosen_tasks
 from p2c_lib.model import Task, Template, TieOut, all_tasks, describe, find_task, load_templates
+from p2c_lib.parameters import check_mode, check_parameters, profile_for
 from p2c_lib.pull import pull
+from p2c_lib.routing import route_columns, routes
 from p2c_lib.show import Progress, figure, table, words
 
-MODES = ("plan", "apply")
-LARGEST = 1_000_000
 _NO_DOCUMENTS = Markdown("The rows of this task are no documents.")
 _DIRECT = Markdown("The direct route has one leg: there is no store between the two systems.")
 _IN_OVERVIEW = Markdown("This task is part of a larger run, whose overview shows it over all tasks.")
-
-
-def check_parameters(given: Mapping[str, Any], kinds: Mapping[str, type[str] | type[int]]) -> None:
-    """Refuse parameters of another type than declared: papermill turns ``-p x false`` into text and ``007`` into 7.
-
-    Raises:
-        ParameterError: Naming each wrong parameter, what came and what would be right.
-    """
-    problems = []
-    for name, value in given.items():
-        kind = kinds[name]
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            problems.append(f"{name}={value!r} is {type(value).__name__}; it must be {kind.__name__}")
-        elif isinstance(value, int) and not 0 <= value <= LARGEST:
-            problems.append(f"{name}={value} is out of range; it must be from 0 to {LARGEST:,}")
-    if problems:
-        raise ParameterError("; ".join(problems))
-
-
-def check_mode(mode: str, approved_by: str) -> None:
-    """Refuse any mode but plan and apply, and an apply that nobody approved."""
-    if mode not in MODES:
-        raise ParameterError(f"mode='{mode}' is not known; use 'plan' (nothing is written) or 'apply'")
-    if mode == "apply" and not approved_by.strip():
-        raise ParameterError("mode='apply' needs approved_by: the name of the person who approves the plan")
 
 
 P = ParamSpec("P")
@@ -112,7 +86,7 @@ class Session:
     def sides(self) -> runs.Sides:
         """Both sides as pulled; pulled on first use."""
         if self._sides is None:
-            also = runs.route_columns(self.task, self._templates)
+            also = route_columns(self.task, self._templates)
             with Progress() as progress:
                 self._sides = runs.read_sides(self.task, self.clients, progress, also=also)
         return self._sides
@@ -203,7 +177,7 @@ class Session:
 
     def routes(self) -> HTML:
         """Where the rows of this source go: which task takes them, and why the others do not."""
-        frame = runs.routes(self.sides.source, self.task, self._templates)
+        frame = routes(self.sides.source, self.task, self._templates)
         return HTML(figure(charts.routing(frame)) + table(frame.with_columns(pl.col("reason").fill_null(""))).data)
 
     @_each_leg
@@ -223,7 +197,7 @@ class Session:
         shown = self._documents
         if shown.is_empty():
             return _IN_OVERVIEW
-        return HTML(panels.quote_to_cash(shown, self._templates))
+        return HTML(panels.quote_to_cash(shown, self._all_templates))
 
     def lifecycle(self) -> HTML | Markdown:
         """The documents by status on both sides: in step, behind, ahead, cancelled apart; and how old they are."""
@@ -231,7 +205,7 @@ class Session:
         mine = self._documents.filter(pl.col("kind").is_in(list(kinds)))
         if mine.is_empty():
             return _IN_OVERVIEW
-        return HTML(panels.lifecycles(mine, self._templates, datetime.now(UTC)))
+        return HTML(panels.lifecycles(mine, self._all_templates, datetime.now(UTC)))
 
     def documents(self) -> HTML | Markdown:
         """Tie out documents: the lines of each against its header, on each side and across; worst first."""
@@ -265,6 +239,11 @@ class Session:
     def _templates(self) -> dict[str, Template]:
         return templates_for(self.profile, self.template.generation)
 
+    @functools.cached_property
+    def _all_templates(self) -> dict[str, Template]:
+        """Of both routes: what the statuses of documents mean is in the direct ones."""
+        return templates_for(self.profile, None)
+
     @property
     def _family(self) -> tuple[Task, Task, TieOut] | None:
         return panels.family(self.task, self._templates)
@@ -288,8 +267,9 @@ class Session:
     def _documents(self) -> pl.DataFrame:
         """Documents of all kinds when the notebook is on its own, else those that this task has read."""
         if self._told is None:
-            names = [task.name for task in self._read]
-            told = panels.told(self.folder, names, self._templates)
+            read = [*self._read, *([self.first.task] if self.first else [])]
+            names = [task.name for task in read]
+            told = panels.told(self.folder, names, self._all_templates)
             if self.alone:
                 known = {(place.kind, place.system) for place in funnels.places_of(names)}
                 places = funnels.places_of([task.name for task in all_tasks(self._templates)])
@@ -307,7 +287,7 @@ class Session:
                 label, wanted = f"{side.system} {side.entity}", [*place.columns, *funnels.conditions(place, task)]
                 told = functools.partial(progress, label)
                 frame = pull(self.clients[side.system], side.entity, list(dict.fromkeys(wanted)), progress=told)
-                yield funnels.documents(place, frame, self._templates)
+                yield funnels.documents(place, frame, self._all_templates)
 
     def plan(self) -> HTML | Markdown:
         """Say what a write would send; saved in the run's folder when the notebook runs on its own."""
@@ -330,17 +310,19 @@ class Session:
         facts = runs.summary(self.task, self.sides, self.compared)
         if self.alone:
             names = [self.task.name] if self.first is None else [self.first.task.name, self.task.name]
-            run = folders.finish(self.folder, names)
+            run = history.conclude(self.profile, self.folder, names)
+            migration.save_declared(self.folder, self.profile)
             report.write_report(self.folder)
-            head = report.verdict(run)
+            head, more = report.verdict(run), run.get("not_in_history", "")
         else:
-            head = f"{folders.differing_rows(facts):,} rows of {self.task.name} are not in step"
+            head, more = f"{folders.differing_rows(facts):,} rows of {self.task.name} are not in step", ""
         (self.first or self)._stack.close()
         self._clients = None
         if self.first is not None:
             self.first._clients = None
         counts = ", ".join(f"{facts[name]:,} {name}" for name in ROW_OUTCOMES if facts[name])
-        return Markdown(f"**{head}.** {facts['source_rows']:,} source rows: {counts}.\n\nFiles: `{self.folder}`")
+        said = f"**{head}.** {facts['source_rows']:,} source rows: {counts}.\n\nFiles: `{self.folder}`"
+        return Markdown(f"{said}\n\n{more}" if more else said)
 
     def _or_none(self, frame: pl.DataFrame, text: str) -> HTML:
         return table(frame) if frame.height else HTML(words(text))
@@ -390,23 +372,6 @@ def start(
                           lag=timedelta(minutes=lag_minutes), approved_by=approved_by, first=session)  # fmt: skip
     assert session is not None
     return session
-
-
-def profile_for(profile: str, company: str) -> Profile:
-    """Load a profile, with another company when one is named.
-
-    Raises:
-        ConfigError: The profile is wrong.
-        ParameterError: The company cannot be one.
-    """
-    chosen = load_profile(profile or None)
-    if not company:
-        return chosen
-    try:
-        fno = FnoEndpoint(url=chosen.fno.url, company=company)
-    except ValueError:
-        raise ParameterError(f"company='{company}' cannot be one; it has 1 to 4 letters, digits or _: usmf") from None
-    return chosen.model_copy(update={"fno": fno})
 
 
 def preflight(*, profile: str = "", company: str = "") -> HTML:

@@ -14,8 +14,9 @@ from p2c_lib import folder as folders
 from p2c_lib import run as runs
 from p2c_lib.errors import ParameterError
 from p2c_lib.folder import read_run
-from p2c_lib.model import Template, all_tasks, load_templates
-from p2c_lib.notebook import check_parameters, profile_for
+from p2c_lib.legs import templates_for
+from p2c_lib.model import Template, all_tasks
+from p2c_lib.parameters import check_parameters, profile_for
 from p2c_lib.show import Progress, figure, table, words
 
 __all__ = ["Overview", "look"]
@@ -101,6 +102,14 @@ class Overview:
         frame = report.reasons(self._table)
         return table(frame) if frame.height else HTML(words("Nothing differs and nothing was left out."))
 
+    def since(self) -> HTML:
+        """What is new in this run, what came back, what stands open since when, and what is gone."""
+        lacks = self.run.get("not_in_history")
+        frame = report.since_when(self.folder)
+        if lacks or frame.is_empty():
+            return HTML(words(lacks or "Nothing differs in this run, nor did in an earlier one."))
+        return table(frame)
+
     def quirks(self) -> HTML:
         """What the templates do that one would not expect, known and no error; counted apart."""
         return HTML(panels.odd(pl.read_parquet(self.folder / "quirks.parquet")))
@@ -120,10 +129,10 @@ def look(*, run: str = "", profile: str = "", company: str = "") -> Overview:
     given = {"run": run, "profile": profile, "company": company}
     check_parameters(given, dict.fromkeys(given, str))
     chosen = profile_for(profile, company)
-    templates = load_templates(chosen.overlays)
+    templates = templates_for(chosen)
     if run:
         is_direct = read_run(Path(run)).get("route", "direct") == "direct"
         # the words for the statuses of documents stand in the direct templates
-        return Overview(Path(run), templates if is_direct else load_templates(chosen.overlays, route=None))
+        return Overview(Path(run), templates if is_direct else templates_for(chosen, None))
     with Progress() as progress:
         return Overview(runs.execute(chosen, all_tasks(templates), None, given, progress=progress), templates)

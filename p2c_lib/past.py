@@ -7,7 +7,7 @@ from IPython.display import HTML, Markdown
 
 from p2c_lib import charts
 from p2c_lib.history import History, open_history
-from p2c_lib.notebook import check_parameters, profile_for
+from p2c_lib.parameters import check_parameters, profile_for
 from p2c_lib.report import with_money
 from p2c_lib.show import figure, table, words
 

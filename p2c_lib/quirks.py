@@ -78,13 +78,16 @@ def _usual(task: Task, field: FieldMap, quirk: Quirk) -> Task:
     return task.model_copy(update={"key": {}, "fields": (field,), "value_maps": value_maps})
 
 
-def accounted(cells: pl.DataFrame, touched: pl.DataFrame, task: Task | None = None) -> pl.Series:
+def accounted(
+    cells: pl.DataFrame, touched: pl.DataFrame, task: Task | None = None, source: pl.DataFrame | None = None
+) -> pl.Series:
     """Say which differing fields a quirk accounts for: the destination has what one would expect, or its own.
 
     Args:
         cells: Field outcomes: ``source_row``, ``field``, ``outcome``, ``expected``, ``found``.
         touched: What `touched` gave.
         task: The task, for the quirks that leave a field to the destination; none are looked at without it.
+        source: Rows as pulled, for the quirks that show only where a column is not 0; everywhere without them.
 
     Returns:
         String, one a cell: the quirk's name, null where none accounts for it. A blank proves nothing: it may as well
@@ -95,12 +98,30 @@ def accounted(cells: pl.DataFrame, touched: pl.DataFrame, task: Task | None = No
     known = known.unique(by, keep="first", maintain_order=True)
     joined = cells.join(known, on=by, how="left", maintain_order="left")
     own = [
-        pl.when((pl.col("field") == field.destination) & (quirk.own == "always" or pl.col("expected").is_null()))
+        pl.when((pl.col("field") == field.destination) & _is_own(quirk) & _is_there(quirk, source))
         .then(pl.lit(quirk.name))
         for field, quirk in (task.quirks() if task else ())
         if quirk.own
     ]  # fmt: skip
     return joined.select(quirk=pl.when(pl.col("outcome").is_in(EXCUSED)).then(pl.coalesce("quirk", *own))).to_series()
+
+
+def _is_own(quirk: Quirk) -> pl.Expr:
+    """Whether what the destination has can be its own: any value, where nothing is sent, or an amount nearer to 0."""
+    if quirk.own == "blank":
+        return pl.col("expected").is_null()
+    if quirk.own == "less":
+        theirs, ours = (pl.col(name).cast(pl.Decimal(38, 12), strict=False).abs() for name in ("found", "expected"))
+        return (theirs < ours).fill_null(False)
+    return pl.lit(True)
+
+
+def _is_there(quirk: Quirk, source: pl.DataFrame | None) -> pl.Expr:
+    """Whether the column without which a quirk does not show is there, and not 0."""
+    if quirk.where is None or source is None or quirk.where not in source.columns:
+        return pl.lit(True)
+    amounts = source[quirk.where].fill_null(0) != 0
+    return pl.lit(amounts).gather(pl.col("source_row")).fill_null(False)
 
 
 def counted(

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
-import re
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import polars as pl
 from markupsafe import Markup
 
@@ -21,17 +16,18 @@ from p2c_lib.diff import ROW_OUTCOMES
 from p2c_lib.errors import ParameterError
 from p2c_lib.explain import Severity, main_reasons, money_text
 from p2c_lib.folder import differing_rows, read_run
+from p2c_lib.markup import environment, html_table
 
 SAMPLES_AN_OUTCOME = 5
+SAMPLES_A_LEG = 3
 TOP_FIELDS = 25
 TOP_UNMAPPED = 50
 TOP_CHAINS = 25
 TOP_DOCUMENTS = 25
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 KEYS_SHOWN = 5
-TEXT_SHOWN = 200
 LONG_TEXT = 2_000
-LONGEST_WORD = 40
+EXAMPLE_SHOWN = 60
 DOCUMENT_AMOUNTS = ("at_stake", "source_total", "found_total", "off_at_source", "off_at_destination")
 
 
@@ -51,53 +47,6 @@ def _import_jsonschema() -> None:
 
 
 _import_jsonschema()
-
-
-@dataclass(frozen=True)
-class _Cell:
-    """What stands in one cell: the text in pieces between which a line may break; ``before`` and ``after`` are the
-    blanks around it, which nobody would see; ``cut`` is the length of a text that is not shown in full."""
-
-    pieces: tuple[str, ...]
-    style: str
-    is_null: bool = False
-    before: str = ""
-    after: str = ""
-    cut: int = 0
-
-
-def html_table(frame: pl.DataFrame, longest: int = TEXT_SHOWN, right: Sequence[str] = ("amount",)) -> str:
-    """A frame as a table, the same in the report and in notebooks; everything in it is escaped.
-
-    Args:
-        frame: What to show, all of it. Numbers stand to the right; null is shown as *empty*, blanks around a text as a
-            mark.
-        longest: A longer text is cut, and its number of characters said.
-        right: Texts that stand to the right too: amounts.
-
-    Returns:
-        A ``<div>`` that scrolls sideways when it must.
-    """
-    is_right = [dtype.is_numeric() or name in right for name, dtype in frame.schema.items()]
-    columns = list(zip([name.replace("_", " ") for name in frame.columns], is_right, strict=True))
-    rows = [[_cell(*one, longest) for one in zip(row, is_right, strict=True)] for row in frame.iter_rows()]
-    return _environment().get_template("table.html.j2").render(columns=columns, rows=rows)
-
-
-def _cell(value: Any, is_right: bool, longest: int) -> _Cell:
-    style = f"vertical-align:top;text-align:{'right' if is_right else 'left'};white-space:"
-    if value is None:
-        return _Cell((), style + "pre", is_null=not is_right)
-    if not isinstance(value, str):
-        return _Cell((f"{value:,}" if is_right else str(value),), style + "pre")
-    text, cut = value[:longest], len(value) if len(value) > longest else 0
-    inner = text.strip()
-    before = text[: len(text) - len(text.lstrip())] if inner else text
-    after = text[len(text.rstrip()) :] if inner and not cut else ""
-    # One word, a key for example, is not broken at its hyphens; a very long one may be, lest the table run away.
-    is_word = is_right or (len(inner) <= LONGEST_WORD and not re.search(r"\s", inner))
-    pieces = re.sub(rf"(\S{{{LONGEST_WORD}}})(?=\S)", "\\1\0", inner).split("\0")
-    return _Cell(tuple(pieces), style + ("pre" if is_word else "pre-wrap"), False, before, after, cut)
 
 
 def with_money(frame: pl.DataFrame, *columns: str) -> pl.DataFrame:
@@ -333,8 +282,9 @@ def write_report(folder: Path) -> Path:
     links = [{"href": f"notebooks/{path.name}", "text": path.stem} for path in notebooks]
     links += [{"href": "docs/index.html", "text": "Data Docs"}] if has_docs else []
     done, failed = outcome_table(run), failed_checks(checks)
+    legs, leg_examples = _by_leg(folder)
     stakes = with_money(at_stake(run)).group_by("task").agg("amount")
-    page = _environment().get_template("report.html.j2").render(
+    page = environment().get_template("report.html.j2").render(
         run=run,
         verdict=verdict(run),
         in_step=run["exit_code"] == 0,
@@ -347,7 +297,9 @@ def write_report(folder: Path) -> Path:
         left_out=Markup(html_table(left_out.select("task", "reason", rows="count"))) if left_out.height else "",
         quirks=Markup(html_table(odd)) if odd.height else "",
         history=_since_when(folder),
-        legs=_by_leg(folder),
+        legs=legs,
+        leg_examples=leg_examples,
+        declared=_declared(folder),
         chains=Markup(html_table(held.head(TOP_CHAINS), longest=LONG_TEXT)) if held.height else "",
         chains_left=max(held.height - TOP_CHAINS, 0),
         ties=Markup(html_table(tie_table(ties), right=("at_stake",))) if ties.height else "",
@@ -373,27 +325,62 @@ def write_report(folder: Path) -> Path:
     return path
 
 
-def _by_leg(folder: Path) -> str:
-    """What was lost, changed or left over on which leg; of a run through CDS."""
+def _shown(frame: pl.DataFrame) -> str:
+    """A table; nothing of no rows."""
+    return Markup(html_table(frame)) if frame.height else ""
+
+
+def _by_leg(folder: Path) -> tuple[str, list[dict[str, Any]]]:
+    """What was lost, changed or left over on which leg, by task, and some of it; of a run through CDS."""
     if not (folder / "threeway.parquet").exists():
-        return ""
-    counted = threeway.worst(pl.read_parquet(folder / "threeway.parquet"))
-    return Markup(html_table(counted.head(TOP_FIELDS))) if counted.height else ""
+        return "", []
+    whole = pl.read_parquet(folder / "threeway.parquet")
+    some = threeway.examples(whole, SAMPLES_A_LEG).rename({"age_hours": "staged_hours_ago"})
+    tasks = some.partition_by("task", maintain_order=True)
+    examples = [{"task": one["task"][0], "table": Markup(html_table(one.drop("task"), EXAMPLE_SHOWN))} for one in tasks]
+    return _shown(threeway.by_task(whole)), examples
+
+
+def _declared(folder: Path) -> list[dict[str, Any]]:
+    """What the templates of both routes declare otherwise, a table for each task; of a run through CDS."""
+    if not (folder / "migration.parquet").exists():
+        return []
+    told = pl.read_parquet(folder / "migration.parquet")
+    counted = ["rows", "amount"] if told["rows"].null_count() < told.height else []
+    shown = with_money(told).select("task", "field", "change", "through_cds", "direct", *counted)
+    return [
+        {"task": mine["task"][0], "count": mine.height, "table": Markup(html_table(mine.drop("task"), LONG_TEXT))}
+        for mine in shown.partition_by("task", maintain_order=True)
+    ]
 
 
 def _since_when(folder: Path) -> str:
-    """Findings of the run by task: new, open before, come back, gone since the run before; of a run that is kept."""
-    if not (folder / "history.parquet").exists():
-        return ""
-    findings = pl.read_parquet(folder / "history.parquet")
+    """What `since_when` gives, of a run that is kept."""
+    return _shown(since_when(folder))
+
+
+def since_when(folder: Path) -> pl.DataFrame:
+    """Findings of a run and its predecessors, by task.
+
+    Args:
+        folder: The run's.
+
+    Returns:
+        Columns task, new (not there in any run before), reopened (gone for a while), open (there before), fixed (gone),
+        oldest (since when the oldest stands, UTC) and oldest_age_days; no row where the history lacks the run.
+    """
+    path = folder / "history.parquet"
+    if not path.exists():
+        return pl.DataFrame()
+    findings = pl.read_parquet(path)
     stands = pl.col("state") != "fixed"
     counts = {name: (pl.col("state") == name).sum() for name in ("new", "reopened", "open", "fixed")}
-    table = findings.group_by("task").agg(
+    told = findings.group_by("task").agg(
         **counts,
         oldest=pl.col("open_since").filter(stands).min().dt.strftime("%Y-%m-%d %H:%M"),
         oldest_age_days=pl.col("age_days").filter(stands).max(),
     )
-    return Markup(html_table(table.sort("task"))) if table.height else ""
+    return told.sort("task")
 
 
 def _by_task(reasons: pl.DataFrame) -> list[dict[str, Any]]:
@@ -406,11 +393,3 @@ def _by_task(reasons: pl.DataFrame) -> list[dict[str, Any]]:
         }
         for mine in reasons.partition_by("task", maintain_order=True)
     ]
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    loader = jinja2.PackageLoader("p2c_lib", "assets")
-    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters["thousands"] = "{:,}".format
-    return environment

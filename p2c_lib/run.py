@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from pathlib import Path
@@ -20,13 +20,14 @@ from p2c_lib.chains import waits
 from p2c_lib.config import Profile
 from p2c_lib.connect import Client, Metadata
 from p2c_lib.diff import FIELD_OUTCOMES, ROW_OUTCOMES, Outcomes, compare
-from p2c_lib.errors import P2CError
 from p2c_lib.explain import explain, quirks_only
-from p2c_lib.folder import UNMAPPED_COLUMNS, create, finish, save_failure, write_json
+from p2c_lib.folder import UNMAPPED_COLUMNS, create, save_failure, write_json
+from p2c_lib.history import conclude
 from p2c_lib.legs import AHEAD, ahead, first_leg, templates_for
 from p2c_lib.model import Route, Task, Template, with_lengths
 from p2c_lib.pull import MONEY
 from p2c_lib.readings import Asked, Readings
+from p2c_lib.routing import route_columns
 from p2c_lib.sides import (
     CLOCKS,
     Progress,
@@ -52,8 +53,6 @@ __all__ = [
     "open_clients",
     "read_sides",
     "read_validation",
-    "route_columns",
-    "routes",
     "save",
     "save_checks",
     "shared_readings",
@@ -98,7 +97,7 @@ def compare_sides(
     )
     faults = line_faults(outcomes.rows, mapped.rows, found, task.tie_out) if task.tie_out else None
     odd = quirks.touched(sides.source, mapped.rows, task, entity)
-    accounted = quirks.accounted(outcomes.cells, odd, task)
+    accounted = quirks.accounted(outcomes.cells, odd, task, sides.source)
     table = explain(outcomes, task, sides.source, at=sides.read_at, lag=lag, faults=faults, quirks=accounted)
     unmapped = _unmapped(task, mapped, excluded)
     flowing = excluded.is_null().arg_true().cast(pl.UInt32)
@@ -268,42 +267,6 @@ def read_validation(place: Path) -> list[SuiteResult]:
     ]
 
 
-def routes(source: pl.DataFrame, task: Task, templates: Mapping[str, Template]) -> pl.DataFrame:
-    """Where the rows of a source entity go, over all tasks that read it.
-
-    Returns:
-        Columns route (the destination's entity, or "not synchronised"), reason (the condition that keeps a row out of
-        this task, in words), rows.
-    """
-    siblings = [t for tpl in templates.values() for t in tpl.tasks if _same_entity(t, task)]
-    failed = {sibling.name: mapping.filter_outcome(source, sibling) for sibling in siblings}
-    words = {condition.name: condition.says for sibling in siblings for condition in sibling.filter}
-    route = pl.coalesce(
-        *[
-            pl.when(pl.col(sibling.name).is_null()).then(pl.lit(f"{sibling.destination.entity} ({sibling.name})"))
-            for sibling in siblings
-        ],
-        pl.lit("not synchronised"),
-    )
-    return (
-        pl.DataFrame(failed)
-        .select(route=route, reason=pl.col(task.name).replace_strict(words, default=None, return_dtype=pl.String))
-        .group_by("route", "reason")
-        .agg(rows=pl.len())
-        .sort("rows", "route", descending=[True, False])
-    )
-
-
-def route_columns(task: Task, templates: Mapping[str, Template]) -> list[str]:
-    """The source columns that `routes` looks at: those of the filters of all tasks that read the same entity."""
-    tasks = [t for template in templates.values() for t in template.tasks if _same_entity(t, task)]
-    return list(dict.fromkeys(condition.column for t in tasks for condition in t.filter))
-
-
-def _same_entity(one: Task, other: Task) -> bool:
-    return (one.source.system, one.source.entity) == (other.source.system, other.source.entity)
-
-
 @contextmanager
 def shared_readings(folder: Path, tasks: Sequence[Task], templates: Mapping[str, Template]) -> Iterator[Path]:
     """Let the tasks of a run read once what several of them need.
@@ -342,7 +305,7 @@ def execute_task(
     progress: Progress | None = None,
     readings: Path | None = None,
 ) -> None:
-    """Do a task from pull to saved result; a failure is recorded in the folder and raised."""
+    """Do a task from pull to saved result; whatever it stumbles over is recorded in the folder, in words."""
     try:
         sides = read_sides(task, clients, progress, readings=readings)
         metadata = {system: client.metadata() for system, client in clients.items()}
@@ -350,9 +313,8 @@ def execute_task(
         save(folder, task, sides, compared)
         save_ahead(folder, task, sides, metadata, lag=lag)
         save_checks(folder, task, validate_task(task, sides, compared))
-    except P2CError as error:
+    except Exception as error:  # as in a notebook: whatever it was, the other tasks still tell what they can
         save_failure(folder, task.name, error)
-        raise
 
 
 def execute_tasks(
@@ -381,8 +343,7 @@ def execute_tasks(
         open_clients(profile, route) as clients,
     ):
         for task in tasks:
-            with suppress(P2CError):  # recorded by execute_task; the other tasks still tell what they can
-                execute_task(folder, task, clients, lag=lag, progress=progress, readings=readings)
+            execute_task(folder, task, clients, lag=lag, progress=progress, readings=readings)
             done(task.name)
 
 
@@ -398,9 +359,9 @@ def execute(
     """Do tasks one after the other in this process, in a folder of their own.
 
     Returns:
-        The run's folder, finished but without its report.
+        The run's folder, finished and in the history, but without its report.
     """
     folder = create(out, profile, parameters)
     execute_tasks(folder, profile, tasks, lag=lag, progress=progress)
-    finish(folder, [task.name for task in tasks])
+    conclude(profile, folder, [task.name for task in tasks])
     return folder

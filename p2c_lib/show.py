@@ -16,15 +16,14 @@ from typing import Any
 import polars as pl
 from IPython.display import HTML, DisplayHandle, display
 
-from p2c_lib import charts, report
+from p2c_lib import charts
+from p2c_lib.markup import TEXT_SHOWN, html_table
 
 
-def table(
-    frame: pl.DataFrame, note: str = "", longest: int = report.TEXT_SHOWN, right: Sequence[str] = ("amount",)
-) -> HTML:
-    """A frame as the report shows it, with ``note`` below it; ``longest`` and ``right`` as in `report.html_table`."""
+def table(frame: pl.DataFrame, note: str = "", longest: int = TEXT_SHOWN, right: Sequence[str] = ("amount",)) -> HTML:
+    """A frame as the report shows it, with ``note`` below it; ``longest`` and ``right`` as in `html_table`."""
     below = f"<p style='color:#5d6b78'>{escape(note)}</p>" if note else ""
-    return HTML(report.html_table(frame, longest, right) + below)
+    return HTML(html_table(frame, longest, right) + below)
 
 
 def figure(chart: Any) -> str:

@@ -14,7 +14,7 @@ import polars as pl
 from p2c_lib.cells import as_text
 from p2c_lib.store import STAGED_AT
 
-__all__ = ["THREE_WAY", "Leg", "three_way", "worst"]
+__all__ = ["THREE_WAY", "Leg", "by_task", "examples", "three_way", "worst"]
 
 THREE_WAY = pl.Schema(
     {
@@ -116,8 +116,55 @@ def three_way(task: str, first: Leg, second: Leg, at: datetime) -> pl.DataFrame:
     return table.sort("key", "leg", "field", nulls_last=False, maintain_order=True)
 
 
+def by_task(table: pl.DataFrame) -> pl.DataFrame:
+    """Count what each leg did to the records of a task.
+
+    Args:
+        table: Columns of `THREE_WAY`.
+
+    Returns:
+        A row a task: task, lost_on_leg_1, fields_changed_on_leg_1, lost_on_leg_2, fields_changed_on_leg_2,
+        added_on_leg_2, left_over_in_store, staged_hours_ago (of the row staged longest ago).
+    """
+    rows, leg, what = _told(table), pl.col("leg"), pl.col("what")
+    is_field = pl.col("field").is_not_null()
+    counts = {}
+    for number in (1, 2):
+        counts[f"lost_on_leg_{number}"] = ((leg == number) & (what == "lost") & ~is_field).sum()
+        counts[f"fields_changed_on_leg_{number}"] = ((leg == number) & is_field).sum()
+    counts["added_on_leg_2"] = ((what == "added") & ~is_field).sum()
+    counts["left_over_in_store"] = ((what == "left over") & ~is_field).sum()
+    oldest = pl.col("age_hours").max().round(1)
+    return rows.group_by("task", maintain_order=True).agg(**counts, staged_hours_ago=oldest)
+
+
 def worst(table: pl.DataFrame) -> pl.DataFrame:
     """Count what each leg did: ``task``, ``leg``, ``what`` (lost, changed, added, left over), ``field``, ``rows``."""
+    rows = _told(table).filter(pl.col("field").is_not_null() | (pl.col("what") != "changed"))
+    counted = rows.group_by("task", "leg", "what", "field", maintain_order=True).agg(
+        rows=pl.len(), oldest_hours=pl.col("age_hours").max().round(1)
+    )
+    return counted.sort("rows", descending=True, maintain_order=True)
+
+
+def examples(table: pl.DataFrame, most: int) -> pl.DataFrame:
+    """Some of what each leg did, with the value at all four places.
+
+    Args:
+        table: Columns of `THREE_WAY`.
+        most: How many of each task, leg and kind.
+
+    Returns:
+        Columns task, leg, what, key, field, source, staged, expected, found, age_hours.
+    """
+    rows = _told(table).filter(pl.col("field").is_not_null() | (pl.col("what") != "changed"))
+    some = rows.group_by("task", "leg", "what", maintain_order=True).head(most)
+    shown = some.with_columns(pl.col("age_hours").round(1))
+    return shown.select("task", "leg", "what", "key", "field", "source", "staged", "expected", "found", "age_hours")
+
+
+def _told(table: pl.DataFrame) -> pl.DataFrame:
+    """What the rows of a comparison tell (``what``), without known quirks of templates."""
     what = (
         pl.when(pl.col("field").is_not_null())
         .then(pl.lit("changed"))
@@ -129,11 +176,7 @@ def worst(table: pl.DataFrame) -> pl.DataFrame:
         .then(pl.lit("changed"))
         .otherwise(pl.lit("lost"))
     )
-    rows = table.with_columns(what=what).filter(pl.col("field").is_not_null() | (pl.col("what") != "changed"))
-    counted = rows.group_by("task", "leg", "what", "field", maintain_order=True).agg(
-        rows=pl.len(), oldest_hours=pl.col("age_hours").max().round(1)
-    )
-    return counted.sort("rows", descending=True, maintain_order=True)
+    return table.filter(pl.col("code").ne_missing("quirk")).with_columns(what=what)
 
 
 def _placed(leg: Leg, mark: str) -> pl.DataFrame:

@@ -255,7 +255,7 @@ def _duration(seconds: float) -> str:
 def profile_of(folder: Path, profile: str) -> Profile:
     """The profile a run was made with, unless another is named."""
     from p2c_lib.folder import read_run
-    from p2c_lib.notebook import profile_for
+    from p2c_lib.parameters import profile_for
 
     facts = read_run(folder)
     return profile_for(profile or facts["profile"], facts["company"])

@@ -210,8 +210,9 @@ def test_every_document_has_one_standing_and_stages_never_grow(ours, theirs):
 
 
 def test_every_place_is_a_column_of_its_task():
+    templates = load_templates(route=None)
     for one in funnel.PLACES:
-        task = find_task(one.task, TEMPLATES)
+        task = find_task(one.task, templates)
         side = [
             *task.key.values(),
             *(name for f in task.fields for name in f.sources),
@@ -225,4 +226,7 @@ def test_every_place_is_a_column_of_its_task():
 
 def test_a_run_of_all_tasks_tells_every_kind_of_both_sides():
     places = funnel.places_of([task.name for task in all_tasks(TEMPLATES)])
-    assert sorted((p.kind, p.system) for p in places) == sorted((k, s) for k in funnel.KINDS for s in ("fno", "sales"))
+    every = sorted((k, s) for k in funnel.KINDS for s in ("fno", "sales"))
+    assert sorted((p.kind, p.system) for p in places) == every
+    legs = funnel.places_of([task.name for task in all_tasks(load_templates(route="cds"))])
+    assert sorted((p.kind, p.system) for p in legs) == every

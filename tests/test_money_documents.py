@@ -267,6 +267,19 @@ def renamed(frame: pl.DataFrame, **names: str) -> pl.DataFrame:
     return frame.select(pl.col(column).alias(name) for name, column in names.items())
 
 
+def lines_in_fno(in_fno: Documents, **names: str) -> pl.DataFrame:
+    """Lines with the columns that orders and invoices of F&O have in common, and those named."""
+    same = {"LineCreationSequenceNumber": "number", "CurrencyCode": "currency", "SalesPrice": "price"}
+    lines = renamed(in_fno.lines, **same, **names, LineAmount="net")
+    return lines.with_columns(SalesUnitSymbol=pl.lit("ea"), ProductNumber=pl.lit("P1"))
+
+
+def totals_in_sales(in_fno: Documents) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Headers and lines as Sales works them out."""
+    lines = priced_in_sales(in_fno.lines.with_columns(discount="whole"))
+    return summed_in_sales(in_fno.headers, lines), lines
+
+
 @pytest.mark.parametrize(
     ("header", "line"), [("quote_headers", "quote_lines"), ("order_headers_to_fno", "order_lines_to_fno")]
 )
@@ -302,21 +315,10 @@ def test_what_comes_back_is_what_sales_works_out_and_the_discount_is_the_one_tha
         OrderHeaderTaxAmount="head_tax",
         OrderTotalChargesAmount="freight",
     ).with_columns(SalesOrderProcessingStatus=pl.lit("Invoiced"))
-    lines = renamed(
-        in_fno.lines,
-        SalesOrderNumber="document",
-        LineCreationSequenceNumber="number",
-        CurrencyCode="currency",
-        OrderedSalesQuantity="quantity",
-        SalesPrice="price",
-        TotalDiscountAmount="whole",
-        TotalTaxAmount="tax",
-        LineAmount="net",
-    ).with_columns(SalesUnitSymbol=pl.lit("ea"), ProductNumber=pl.lit("P1"))
-    sales_lines = priced_in_sales(in_fno.lines.with_columns(discount="whole"))
-    sales_headers = summed_in_sales(in_fno.headers, sales_lines)
+    names = {"SalesOrderNumber": "document", "OrderedSalesQuantity": "quantity"}
+    lines = lines_in_fno(in_fno, **names, TotalDiscountAmount="whole", TotalTaxAmount="tax")
     back = hold(
-        tasks, metadata, "order_headers_to_sales", "order_lines_to_sales", headers, lines, sales_headers, sales_lines
+        tasks, metadata, "order_headers_to_sales", "order_lines_to_sales", headers, lines, *totals_in_sales(in_fno)
     )
     given = documents.lines
     assert back.select("msdynce_ordernumber", "sequencenumber").equals(
@@ -338,20 +340,9 @@ def test_an_invoice_comes_to_the_same_on_both_sides(in_fno, tasks, metadata):
         InvoiceHeaderTaxAmount="head_tax",
         TotalChargeAmount="freight",
     )
-    lines = renamed(
-        in_fno.lines,
-        InvoiceNumber="document",
-        LineCreationSequenceNumber="number",
-        CurrencyCode="currency",
-        InvoicedQuantity="quantity",
-        SalesPrice="price",
-        LineTotalDiscountAmount="whole",
-        LineTotalTaxAmount="tax",
-        LineAmount="net",
-    ).with_columns(SalesUnitSymbol=pl.lit("ea"), ProductNumber=pl.lit("P1"))
-    sales_lines = priced_in_sales(in_fno.lines.with_columns(discount="whole"))
-    sales_headers = summed_in_sales(in_fno.headers, sales_lines)
-    hold(tasks, metadata, "invoice_headers", "invoice_lines", headers, lines, sales_headers, sales_lines)
+    names = {"InvoiceNumber": "document", "InvoicedQuantity": "quantity"}
+    lines = lines_in_fno(in_fno, **names, LineTotalDiscountAmount="whole", LineTotalTaxAmount="tax")
+    hold(tasks, metadata, "invoice_headers", "invoice_lines", headers, lines, *totals_in_sales(in_fno))
 
 
 # --- the money law itself ---------------------------------------------------------------------------------------------

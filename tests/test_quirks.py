@@ -145,3 +145,16 @@ def test_what_a_quirk_leaves_to_the_destination_is_its_doing_always_or_where_the
         ("DeliveryAddressCity", None): "address_of_the_header",
         ("DeliveryAddressCity", "Rome"): None,
     }
+
+
+def test_a_total_is_the_quirks_doing_only_where_there_are_charges_and_sales_has_less_not_where_somebody_raised_it():
+    leg = find_task("invoice_headers_from_cds", load_templates(route="cds"))
+    pulled = pl.DataFrame({"TotalChargeAmount": pl.Series(["10", "0", None, "10", "-10"]).cast(pl.Decimal(20, 4))})
+    cells = pl.DataFrame(
+        [(0, "115", "112"), (1, "115", "112"), (2, "115", "112"), (3, "115", "118"), (4, "-115", "-112")],
+        schema={"source_row": pl.UInt32, "expected": pl.String, "found": pl.String},
+        orient="row",
+    ).with_columns(field=pl.lit("totalamount"), outcome=pl.lit("different"))
+    name = "header_charge_tax_ends_in_cds"
+    assert accounted(cells, TOUCHED.to_frame(), leg, pulled).to_list() == [name, None, None, None, name]
+    assert "TotalChargeAmount" in mapping.source_columns(leg)

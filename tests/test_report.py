@@ -19,6 +19,7 @@ from p2c_lib.chains import CHAIN_COLUMNS, WAIT_COLUMNS
 from p2c_lib.config import Profile
 from p2c_lib.errors import ParameterError
 from p2c_lib.explain import OUTCOME_COLUMNS, REASON_COLUMNS, money_text
+from p2c_lib.markup import html_table
 from p2c_lib.quirks import QUIRK_COLUMNS
 from p2c_lib.tieout import ACROSS_COLUMNS
 
@@ -247,13 +248,13 @@ def test_blanks_around_a_text_are_seen_and_long_texts_say_how_long_they_are(run)
 
 
 def test_null_and_the_empty_text_look_different():
-    shown = cells(lxml.html.fromstring(report.html_table(pl.DataFrame({"found": [None, "", " "], "n": [1, 2, None]}))))
+    shown = cells(lxml.html.fromstring(html_table(pl.DataFrame({"found": [None, "", " "], "n": [1, 2, None]}))))
     assert shown[1:] == [["empty", "1"], ["", "2"], ["␣", ""]]
 
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=190))
 def test_a_table_shows_each_text_as_it_is(text):
-    shown = lxml.html.fromstring(report.html_table(pl.DataFrame({"found": [text]}))).findall(".//td")[0].text_content()
+    shown = lxml.html.fromstring(html_table(pl.DataFrame({"found": [text]}))).findall(".//td")[0].text_content()
     inner = text.strip()
     assert shown.replace("␣", "") == inner.replace("␣", "")
 

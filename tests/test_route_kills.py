@@ -51,6 +51,8 @@ def content(pair):
     return {name: frame.sort(store.declared(name).key) for name, frame in tables.items()}
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_an_apply_that_is_killed_anywhere_leaves_a_whole_store_and_the_next_ends_in_the_same_state(pair):
     run = planned(pair, "killed")
     shutil.copytree(run, pair.folder / "plan-only")

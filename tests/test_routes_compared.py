@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import lxml.html
 import polars as pl
 import pytest
 from pair import Pair
+from polars.testing import assert_frame_equal
 from test_route import DOCUMENTS, MASTERS
 
-from p2c_lib.migration import by_templates, ways
+from p2c_lib import panels, report
+from p2c_lib.folder import read_run
+from p2c_lib.migration import by_templates, save_declared, ways
 from p2c_lib.model import load_templates
 from p2c_lib.sandbox import lifecycle
 
@@ -54,3 +58,22 @@ def test_the_destination_differs_between_the_routes_in_what_the_templates_declar
     }
     assert differs == SHOWN
     assert differs - declared == set()
+
+    save_declared(routed, pair.profile())
+    page = lxml.html.fromstring(report.write_report(routed).read_text("utf-8"))
+    (section,) = [one for one in page.iter("section") if one.findtext("h2") == "What the direct route does otherwise"]
+    listed = {
+        (part.findtext("summary").split()[0], row.findtext("td").strip())
+        for part in section.iter("details")
+        for row in part.iter("tr")
+        if row.find("td") is not None
+    }
+    assert listed == declared
+
+    told = [
+        panels.told(folder, [task["task"] for task in read_run(folder)["tasks"]], load_templates(route=None))
+        for folder in (direct, routed)
+    ]
+    one, other = (frame.drop("changed").sort("kind", "system", "number") for frame in told)
+    assert one["kind"].n_unique() == 3, "documents have come equally far, whichever route one looks along"
+    assert_frame_equal(one, other)

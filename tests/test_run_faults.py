@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -162,10 +163,29 @@ def test_the_command_line_tells_a_failed_task_and_finishes_the_other(pair, tmp_p
     assert end.value.code == 2
     out, err = capsys.readouterr()
     assert "contacts failed: the service failed (ServiceError): " in err and "[HTTP 503]" in err and "products" in out
-    contacts, products = folders.read_run(folder)["tasks"]
+    products, contacts = folders.read_run(folder)["tasks"]  # in the order of running, not of asking
     assert "CDSContactPersons" in contacts["error"] and "error" not in products
     page = (folder / "report.html").read_text("utf-8")
     assert "contacts did not come to an end" in page and "[HTTP 503]" in page
+
+
+def test_a_mistake_of_our_own_in_one_task_is_told_in_words_and_the_other_is_finished(pair, tmp_path, monkeypatch):
+    def mistaken(task, *rest):
+        assert task.name == "products" or {}["nowhere"]
+        return []
+
+    pair.faults()
+    monkeypatch.setattr(runs, "validate_task", mistaken)
+    folder = runs.execute(
+        pair.profile(), [find_task(name, TEMPLATES) for name in ("contacts", "products")], tmp_path / "run", {}
+    )
+    run = folders.read_run(folder)
+    contacts, products = run["tasks"]
+    place = "tasks/contacts/traceback.txt"
+    words = rf"an error of this program \(KeyError\), line \d+ of run\.py \(all of it: {place}\): 'nowhere'"
+    assert re.fullmatch(words, contacts["error"])
+    assert "mistaken" in (folder / place).read_text()
+    assert "error" not in products and run["exit_code"] == 2
 
 
 @pytest.mark.slow

@@ -38,3 +38,7 @@ def test_every_difference_is_found_on_its_leg_and_nothing_else_is(pair):
     assert seen.join(truth, on=JOINED, how="anti", nulls_equal=True).rows() == []
     differs = truth.filter(pl.col("outcome") != "excluded")
     assert differs["task"].n_unique() == 20, "each leg of each task has differences"
+    blocked = set(truth.filter(outcome="blocked")["task"])
+    keys = ("products", "accounts", "contacts", "contacts_to_customer", "quote_lines")
+    lost = ("quote_lines", "order_lines_to_sales", "invoice_lines")
+    assert blocked == {f"{task}_to_cds" for task in keys} | {f"{task}_from_cds" for task in lost}

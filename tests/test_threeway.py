@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from p2c_lib.threeway import THREE_WAY, Leg, three_way, worst
+from p2c_lib.threeway import THREE_WAY, Leg, by_task, examples, three_way, worst
 
 AT = datetime(2026, 1, 2, 12, tzinfo=UTC)
 ROWS = {"key": pl.String, "side": pl.String, "outcome": pl.String, "reason": pl.String}
@@ -102,6 +102,27 @@ def test_a_field_is_told_at_all_four_places_on_the_leg_that_changed_it():
         (1, "changed", "Staged", 1),
         (2, "changed", "dest", 1),
     ]
+    assert examples(table, 1).select("leg", "what", *wanted[:2], "age_hours").rows() == [
+        (1, "changed", "a", "Staged", 3.0),
+        (2, "changed", "b", "dest", 3.0),
+    ]
+
+
+def test_each_task_is_counted_by_what_each_leg_did_and_known_quirks_are_not():
+    table = both(
+        {"lost": "1", "gone": "1", "new": "2", "odd": "1"},
+        {"gone": "1", "left": "1", "new": "1", "odd": "1"},
+        {"left": "1", "new": "1", "odd": "2", "added": "1"},
+        [("lost", "missing"), ("gone", "matched"), ("left", "extra"), ("new", "mismatched"), ("odd", "matched")],
+        [("gone", "missing"), ("left", "matched"), ("new", "matched"), ("odd", "mismatched"), ("added", "extra")],
+        [("new", "2", "1")],
+        [("odd", "1", "2")],
+    )
+    counts = {"lost_on_leg_1": 1, "fields_changed_on_leg_1": 1, "lost_on_leg_2": 1, "fields_changed_on_leg_2": 1}
+    counts |= {"added_on_leg_2": 1, "left_over_in_store": 1}
+    assert by_task(table).to_dicts() == [{"task": "things", **counts, "staged_hours_ago": 3.0}]
+    known = table.with_columns(pl.when(pl.col("field") == "dest").then(pl.lit("quirk")).otherwise("code").alias("code"))
+    assert by_task(known)["fields_changed_on_leg_2"].to_list() == [0]
 
 
 def test_a_field_may_differ_on_one_leg_alone():

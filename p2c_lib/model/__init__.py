@@ -4,21 +4,18 @@ from p2c_lib.model.fit import advise_against, check_against, kind_of, read_const
 from p2c_lib.model.load import find_task, load_templates, load_texts, with_settings
 from p2c_lib.model.parts import (
     TRANSFORMS,
-    Condition,
     FieldMap,
     FreightTax,
     Parent,
-    Quirk,
     Route,
     Side,
     Step,
-    System,
     Task,
     Template,
     TieOut,
-    ValueMap,
 )
 from p2c_lib.model.tables import all_tasks, describe, list_rows, rule_text
+from p2c_lib.model.values import Condition, Quirk, System, ValueMap
 
 __all__ = [
     "TRANSFORMS",

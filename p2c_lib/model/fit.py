@@ -9,7 +9,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
 from p2c_lib.model.overlays import suggest
-from p2c_lib.model.parts import Condition, FieldMap, Task
+from p2c_lib.model.parts import FieldMap, Task
+from p2c_lib.model.values import Condition
 
 if TYPE_CHECKING:
     from p2c_lib.connect.metadata import Column, Entity
@@ -189,8 +190,9 @@ def _source_names(task: Task) -> Iterator[tuple[str, str]]:
                 seen.add(name)
                 yield f"{field.destination}: source", name
         for quirk in field.quirk:
-            if quirk.instead is not None:
-                yield f"{field.destination}: quirk.{quirk.name}.instead", quirk.instead
+            for entry, column in (("instead", quirk.instead), ("where", quirk.where)):
+                if column is not None:
+                    yield f"{field.destination}: quirk.{quirk.name}.{entry}", column
     for condition in (*task.filter, *task.source.scope):
         yield f"filter.{condition.name}", condition.column
 

@@ -1,25 +1,18 @@
-"""What a template says, as frozen objects: Template, Task, Side, Condition, FieldMap, Quirk, Parent, ValueMap."""
+"""What a template says, as frozen objects: Template, Task, Side, FieldMap, Parent, TieOut."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from decimal import Decimal
-from functools import reduce
-from operator import or_
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-import polars as pl
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
-if TYPE_CHECKING:
-    from p2c_lib.connect.metadata import Column
+from p2c_lib.model.values import Condition, Confidence, Part, Quirk, Quirks, System, Text, ValueMap, as_entries, as_list
 
-System = Literal["sales", "fno", "cds"]
 Route = Literal["direct", "cds"]
-Confidence = Literal["confirmed", "indirect", "inferred"]
 MapKind = Literal["copy", "default", "default_if_blank", "value_map", "transform"]
-Op = Literal["eq", "ne", "is_blank", "not_blank", "in"]
 Normaliser = Literal["trim", "case", "blank", "date"]
 Role = Literal["sync", "computed", "worth", "unfilled"]
 Setting = Literal["organization"]
@@ -49,143 +42,16 @@ COMBINING = ("sum", "difference")
 _STEP = re.compile(r"([a-z_]+)(?:\((.*)\))?")
 
 
-def _as_text(value: Any) -> Any:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value) if isinstance(value, int) else value
-
-
 def _as_amount(value: Any) -> Any:
     if isinstance(value, float):
         raise ValueError(f"a binary number is not exact; write the text '{value}'")
     return value
 
 
-def _as_entries(value: Any) -> Any:
-    """Keys as text too: ``true: Yes`` and ``1: Male`` are written without quotes, a blank key is the empty text."""
-    if not isinstance(value, Mapping):
-        return value
-    return {"" if key is None else _as_text(key): entry for key, entry in value.items()}
-
-
-def _as_list(value: Any) -> Any:
-    return (value,) if isinstance(value, Mapping) else value
-
-
-Text = Annotated[str, BeforeValidator(_as_text)]
 Amount = Annotated[Decimal, BeforeValidator(_as_amount), Field(ge=0, allow_inf_nan=False)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-class Quirk(_Part):
-    """Something odd that a template is known to do. Who finds the destination otherwise has found no error.
-
-    Attributes:
-        name: The same on all fields that it concerns.
-        says: What is odd, in words.
-        instead: The source column that one would expect, copied as it is.
-        entries: The entries that one would expect in the value map; the key ``""`` is the value for a blank source.
-        own: The destination has a value of its own there, always or where the template gives a blank; what it is cannot
-            be told from here, so whatever it is counts as the quirk's doing.
-
-    A quirk with none of these touches every row, and what one would expect instead is not known.
-    """
-
-    name: str
-    says: str
-    instead: str | None = None
-    entries: Annotated[dict[str, Text], BeforeValidator(_as_entries)] = {}
-    own: Literal["always", "blank"] | None = None
-
-
-Quirks = Annotated[tuple[Quirk, ...], BeforeValidator(_as_list)]
-
-
-class ValueMap(_Part):
-    """A table from source values to destination values; keys are compared trimmed and in lower case.
-
-    The key ``""`` is the value for a blank source. A source value without an entry is *unmapped*. Its quirks are those
-    of all fields that use it.
-    """
-
-    name: str
-    entries: Annotated[dict[str, Text], BeforeValidator(_as_entries)]
-    quirk: Quirks = ()
-    confidence: Confidence = "confirmed"
-    note: str = ""
-
-
-class Condition(_Part):
-    """One line of a filter: a column, a question about it, and the reason in words when the answer is no."""
-
-    name: str
-    column: str
-    op: Op = "eq"
-    value: bool | int | str | tuple[bool | int | str, ...] | None = None
-    says: str = ""
-    confidence: Confidence = "confirmed"
-
-    def expr(self) -> pl.Expr:
-        """The condition over a frame that has the column.
-
-        Returns:
-            Boolean, never null. A null equals no value; texts are compared as both services compare them, without
-            regard to case and to blanks at the end.
-        """
-        if self.op in ("is_blank", "not_blank"):
-            blank = pl.col(self.column).cast(pl.String).str.strip_chars().fill_null("") == ""
-            return blank if self.op == "is_blank" else ~blank
-        same = reduce(or_, (self._equals(value) for value in self.values))
-        return ~same if self.op == "ne" else same
-
-    @property
-    def values(self) -> tuple[bool | int | str, ...]:
-        """The values asked for: one for ``eq`` and ``ne``, any number for ``in``."""
-        if isinstance(self.value, tuple):
-            return self.value
-        return () if self.value is None else (self.value,)
-
-    def _equals(self, value: bool | int | str) -> pl.Expr:
-        column = pl.col(self.column)
-        if isinstance(value, str):
-            column = column.str.strip_chars_end().str.to_lowercase()
-            value = value.rstrip().lower()
-        return (column == pl.lit(value)).fill_null(False)
-
-    def odata(self, column: Column, system: System) -> str | None:
-        """The condition as an OData ``$filter``, to fetch less.
-
-        Args:
-            column: The column as the live metadata describes it.
-            system: Whose dialect; F&O has the empty text where Sales has null.
-
-        Returns:
-            The filter, or None where the service cannot say it (a path over a lookup; the store, which takes
-            expressions): fetch all and use `expr`.
-            What it lets through is never less than what `expr` lets through.
-        """
-        from p2c_lib.connect.literals import literal  # the connection layer is heavy, and needed for this alone
-
-        if system == "cds" or "." in self.column or column.name != self.column:
-            return None
-        name, text = self.column, column.edm_type == "Edm.String"
-        nothing = f"{name} eq ''" if system == "fno" and text else f"{name} eq null"
-        if system == "fno" and not text and self.op in ("is_blank", "not_blank"):
-            return None  # neither numbers nor enums are ever null there
-        if self.op == "is_blank":
-            return f"({nothing} or {name} eq '')" if text and system == "sales" else nothing
-        if self.op == "not_blank":
-            return nothing.replace(" eq ", " ne ")
-        asked = [f"{name} {'ne' if self.op == 'ne' else 'eq'} {literal(v, column.edm_type)}" for v in self.values]
-        if self.op == "ne" and system == "sales":
-            return f"({asked[0]} or {nothing})"  # a null is not equal to the value, yet SQL lets it through nowhere
-        return asked[0] if len(asked) == 1 else f"({' or '.join(asked)})"
-
-
-class Side(_Part):
+class Side(Part):
     """One end of a task: a system, an entity set of it, and which of its rows are the task's business.
 
     Attributes:
@@ -211,7 +77,7 @@ class Side(_Part):
         return *self.scope, *self.only, *self.as_long_as
 
 
-class Parent(_Part):
+class Parent(Part):
     """A row that must be at the destination first: its entity set and column, and the task that brings it.
 
     No task brings what the destination itself is master of.
@@ -230,7 +96,7 @@ class Step(NamedTuple):
     columns: tuple[str, ...] = ()
 
 
-class FieldMap(_Part):
+class FieldMap(Part):
     """How one destination column gets its value, and when a found value counts as the same.
 
     Attributes:
@@ -280,11 +146,11 @@ class FieldMap(_Part):
     tolerance: Amount | None = None
     money: bool | str = False
     lookup: bool = False
-    parent: Annotated[tuple[Parent, ...], BeforeValidator(_as_list)] = ()
+    parent: Annotated[tuple[Parent, ...], BeforeValidator(as_list)] = ()
     role: Role = "sync"
     also: tuple[Text, ...] = ()
     without: tuple[str, ...] = ()
-    progress: Annotated[dict[str, str], BeforeValidator(_as_entries)] = {}
+    progress: Annotated[dict[str, str], BeforeValidator(as_entries)] = Field(default_factory=dict)
     apart: tuple[Text, ...] = ()
     quirk: Quirks = ()
     confidence: Confidence = "confirmed"
@@ -333,11 +199,12 @@ class FieldMap(_Part):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The source columns it reads, and those that its quirks would have it read instead; each once."""
-        return tuple(dict.fromkeys([*self.sources, *(quirk.instead for quirk in self.quirk if quirk.instead)]))
+        """The source columns it reads, and those that its quirks look at; each once."""
+        odd = [column for quirk in self.quirk for column in (quirk.instead, quirk.where) if column]
+        return tuple(dict.fromkeys([*self.sources, *odd]))
 
 
-class FreightTax(_Part):
+class FreightTax(Part):
     """The line that the destination itself makes of the tax on a document's charges; the source has no such line.
 
     Attributes:
@@ -353,7 +220,7 @@ class FreightTax(_Part):
     tax: str
 
 
-class TieOut(_Part):
+class TieOut(Part):
     """How the amounts of a document belong together; columns are named as in the destination.
 
     Attributes:
@@ -381,7 +248,7 @@ class TieOut(_Part):
     freight_tax: FreightTax | None = None
 
 
-class Task(_Part):
+class Task(Part):
     """One source entity to one destination entity, one direction.
 
     Attributes:
@@ -413,7 +280,7 @@ class Task(_Part):
     amount: str | None = None
     tie_out: TieOut | None = None
     note: str = ""
-    value_maps: dict[str, ValueMap] = {}
+    value_maps: dict[str, ValueMap] = Field(default_factory=dict)
 
     def field(self, destination: str) -> FieldMap:
         """The field map of a destination column.
@@ -441,7 +308,7 @@ class Task(_Part):
         return found
 
 
-class Template(_Part):
+class Template(Part):
     """A named set of tasks, in order; the public ones keep their published title."""
 
     name: str = Field(alias="template")

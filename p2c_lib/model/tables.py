@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from p2c_lib.model.parts import FieldMap, Quirk, Task, Template
+from p2c_lib.model.parts import FieldMap, Task, Template
+from p2c_lib.model.values import Quirk
 
 _ROLES: Mapping[str, list[str]] = {
     "sync": [],

@@ -18,8 +18,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import replace as replace_fields
 from pathlib import Path
 from typing import Any, Literal
@@ -97,7 +97,8 @@ def start(
     processes = {
         system: _spawn(folder, system, chosen[system], instance=knobs["instance"], tls=tls) for system in SYSTEMS
     }
-    try:
+    with ExitStack() as undo:
+        undo.callback(_give_up, folder, processes.values())
         if made is None:
             made = {name: _DEFAULT_MADE[name] if value is None else value for name, value in asked.items()}
             _make(folder, made, wrong)
@@ -119,17 +120,19 @@ def start(
         _write_json(folder / "sandbox.json", state)
         if on_ready is not None:
             on_ready(state)
-    except BaseException:
-        for process in processes.values():
-            process.kill()
-            process.wait()
-        (folder / "sandbox.json").unlink(missing_ok=True)
-        raise
+        undo.pop_all()
     if detach:
         _children.update({process.pid: process for process in processes.values()})
     else:
         _wait_for_interrupt(folder, processes)
     return state
+
+
+def _give_up(folder: Path, processes: Iterable[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        process.kill()
+        process.wait()
+    (folder / "sandbox.json").unlink(missing_ok=True)
 
 
 def stop(directory: Path | str = DEFAULT_DIR) -> bool:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -104,7 +105,8 @@ def replace(system: System, old: Path, new: Path) -> None:
         run = connection.exec_driver_sql
         run("ATTACH ? AS fresh", (str(new),))
         run("BEGIN IMMEDIATE")
-        try:
+        with ExitStack() as undo:
+            undo.callback(run, "ROLLBACK")
             # Etags of before must not fit rows of now, so versions go on from where they were.
             version = run("SELECT max(version) FROM main.row_counter").scalar()
             for name, table in store.tables.items():
@@ -114,9 +116,7 @@ def replace(system: System, old: Path, new: Path) -> None:
                 run(f'INSERT INTO main."{name}" ({columns}) SELECT {shifted} FROM fresh."{name}"', (version,))
             run("DELETE FROM main.row_deletions")
             run("UPDATE main.row_counter SET version = ? + (SELECT max(version) FROM fresh.row_counter)", (version,))
-        except BaseException:
-            run("ROLLBACK")
-            raise
+            undo.pop_all()
         run("COMMIT")
         run("DETACH fresh")
     store.close()

@@ -2,13 +2,13 @@
 
 The staged rows are made from the second transcription of the published templates (``schema/cds_fields.txt``) with maps
 of its own, so that it says nothing after what it is there to judge. Differences touch single rows and fields: lost on
-a leg, left over, stale, bent in the store, bent at the destination.
+a leg, left over, stale, bent in the store, bent at the destination, under a key that is blank or repeated. A header
+that is lost at the destination takes its lines with it: these are blocked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.resources import files
@@ -20,6 +20,7 @@ import yaml
 from p2c_lib.sandbox.documents_truth import in_use
 from p2c_lib.sandbox.draw import MONEY, Draw
 from p2c_lib.sandbox.edits import TRUTH, tidy
+from p2c_lib.sandbox.staged_ways import FNO_LINE, MAPS, NAMES, OWN, WAYS, Way
 
 __all__ = ["stage", "write"]
 
@@ -29,172 +30,6 @@ LOST_AND_BENT = 2  # rows of each kind a task
 Frames = Mapping[str, pl.DataFrame]
 
 
-@dataclass(frozen=True)
-class Way:
-    """One task through the store: its ends with their key columns, and chains of columns that carry one value."""
-
-    source: tuple[str, str]
-    source_key: tuple[str, ...]
-    entity: str
-    key: tuple[str, ...]
-    destination: tuple[str, str]
-    destination_key: tuple[str, ...]
-    chains: tuple[tuple[str, str, str], ...]
-    is_header: bool = False
-    flows: pl.Expr | None = None  # where the direct task leaves out more, being held up by what F&O has by now
-
-
-FNO_LINE = "LineCreationSequenceNumber"
-WAYS: Mapping[str, Way] = {
-    "products": Way(
-        ("fno", "SellableReleasedProducts"),
-        ("ProductNumber",),
-        "Product",
-        ("ProductId",),
-        ("sales", "products"),
-        ("productnumber",),
-        (("ProductDescription", "Description", "description"), ("SalesPrice", "SellingUnitPrice", "price")),
-    ),
-    "accounts": Way(
-        ("sales", "accounts"),
-        ("accountnumber",),
-        "Account",
-        ("AccountId",),
-        ("fno", "CustomersV2"),
-        ("CustomerAccount",),
-        (
-            ("address1_city", "MailingPostalAddress_City", "AddressCity"),
-            ("creditlimit", "CreditLimitAmount", "CreditLimit"),
-        ),
-    ),
-    "contacts": Way(
-        ("sales", "contacts"),
-        ("msdynce_contactnumber",),
-        "Contact",
-        ("ContactId",),
-        ("fno", "CDSContactPersons"),
-        ("ContactPersonPartyNumber",),
-        (("jobtitle", "Profession", "EmploymentProfession"), ("department", "Department", "EmploymentDepartment")),
-    ),
-    "contacts_to_customer": Way(
-        ("sales", "contacts"),
-        ("msdynce_contactnumber",),
-        "Account",
-        ("AccountId",),
-        ("fno", "CustomersV2"),
-        ("CustomerAccount",),
-        (
-            ("address1_city", "MailingPostalAddress_City", "AddressCity"),
-            ("creditlimit", "CreditLimitAmount", "CreditLimit"),
-        ),
-    ),
-    "quote_headers": Way(
-        ("sales", "quotes"),
-        ("quotenumber",),
-        "Quotation",
-        ("QuotationId",),
-        ("fno", "CDSSalesQuotationHeaders"),
-        ("SalesQuotationNumber",),
-        (("name", "Name", "SalesQuotationName"), ("shipto_city", "DeliveryAddress_City", "DeliveryAddressCity")),
-        is_header=True,
-        flows=(pl.col("statecode") == 1) & pl.col("msdynce_hasexternallymaintainedproductsonly"),
-    ),
-    "quote_lines": Way(
-        ("sales", "quotedetails"),
-        ("quoteid.quotenumber", "sequencenumber"),
-        "QuotationLine",
-        ("Quotation_QuotationId", "Sequence"),
-        ("fno", "CDSSalesQuotationLines"),
-        ("SalesQuotationNumber", FNO_LINE),
-        (("priceperunit", "UnitPrice", "SalesPrice"), ("quantity", "Quantity", "RequestedSalesQuantity")),
-        flows=(pl.col("quotestatecode") == 1) & pl.col("msdynce_quotehasexternalmaintainedproductsonly"),
-    ),
-    "order_headers_to_sales": Way(
-        ("fno", "CDSSalesOrderHeaders"),
-        ("SalesOrderNumber",),
-        "SalesOrder",
-        ("SalesOrderId",),
-        ("sales", "salesorders"),
-        ("ordernumber",),
-        (("SalesOrderName", "Name", "name"), ("DeliveryAddressCity", "DeliveryAddress_City", "shipto_city")),
-        is_header=True,
-    ),
-    "order_lines_to_sales": Way(
-        ("fno", "CDSSalesOrderLines"),
-        ("SalesOrderNumber", FNO_LINE),
-        "SalesOrderLine",
-        ("SalesOrder_SalesOrderId", "Sequence"),
-        ("sales", "salesorderdetails"),
-        ("msdynce_ordernumber", "sequencenumber"),
-        (
-            ("DeliveryAddressCity", "DeliveryPostalAddress_City", "shipto_city"),
-            ("SalesPrice", "UnitPrice", "priceperunit"),
-        ),
-    ),
-    "invoice_headers": Way(
-        ("fno", "ExternallyMaintainedCustomerSalesInvoiceHeaders"),
-        ("InvoiceNumber",),
-        "SalesInvoice",
-        ("SalesInvoiceId",),
-        ("sales", "invoices"),
-        ("invoicenumber",),
-        (
-            ("InvoiceAddressCity", "BillingAddress_City", "billto_city"),
-            ("InvoiceAddressZipCode", "BillingAddress_PostalCode", "billto_postalcode"),
-        ),
-        is_header=True,
-    ),
-    "invoice_lines": Way(
-        ("fno", "ExternallyMaintainedCustomerSalesInvoiceLines"),
-        ("InvoiceNumber", FNO_LINE),
-        "SalesInvoiceLine",
-        ("SalesInvoice_SalesInvoiceId", "Sequence"),
-        ("sales", "invoicedetails"),
-        ("msdynce_invoicenumber", "sequencenumber"),
-        (("ProductDescription", "Description", "description"), ("SalesPrice", "UnitPrice", "priceperunit")),
-    ),
-}
-
-_COUNTRIES = {"US": ("us", "usa", "united states", "united states of america"), "DE": ("germany", "de", "deu")}
-_COUNTRIES |= {"FR": ("france", "fr", "fra"), "GB": ("uk", "united kingdom", "gb"), "JA": ("ja", "jap", "japan")}
-_COUNTRIES |= {"IN": ("india", "in", "ind"), "AU": ("au",), "CA": ("ca",)}
-_STATUSES: tuple[str, ...] = (
-    "Active",
-    "Confirmed",
-    "Picked",
-    "PartiallyDelivered",
-    "Delivered",
-    "Invoiced",
-    "PartiallyInvoiced",
-)
-_STATUSES += ("Canceled", "DeliveredPartiallyInvoiced")
-MAPS: Mapping[str, Mapping[str, str]] = {
-    "bool_inverted": {"true": "false", "false": "true"},
-    "noyes_to_bool": {"yes": "true", "no": "false"},
-    "currency_code": {"usd": "USD", "eur": "EUR", "gbp": "GBP"},
-    "state_to_cds_status": {"0": "Active", "1": "Inactive"},
-    "quote_state_to_cds": {"0": "Draft", "1": "Active", "2": "Won", "3": "Closed"},
-    "product_type_fo_to_cds": {"item": "Item", "service": "Service"},
-    "account_role": {"1": "DecisionMaker", "2": "Employee", "3": "Influencer"},
-    "gender": {"1": "Male", "2": "Female", "": "Unknown"},
-    "marital_status": {"1": "Single", "2": "Married", "3": "Divorced", "4": "Widowhood", "": "None"},
-    "uom_fo_to_sales": {"ea": "Each", "pcs": "Piece", "lb": "Pound", "kg": "Kilogram", "box": "Box"},
-    "uom_sales_to_cds": {"primary unit": "Each"}
-    | {u.lower(): u for u in ("Each", "Pound", "Piece", "Kilogram", "Box")},
-    "country_to_iso": {name: code for code, names in _COUNTRIES.items() for name in names},
-    "country_region_id_to_iso": {
-        **{"usa": "US", "deu": "DE", "fra": "FR", "gbr": "GB", "jpn": "JP", "ind": "IN", "aus": "AU", "can": "CA"}
-    },
-    "processing_status_to_cds": {name.lower(): name for name in _STATUSES},
-}
-# what the page does not print, and the templates decided
-_OWN = {"Source": "Dynamics 365 Sales", "Status": "Billed"}
-_NAMES = {
-    "transactioncurrencyid": ("transactioncurrencies", "transactioncurrencyid", "isocurrencycode"),
-    "uomid": ("uoms", "uomid", "name"),
-    "productid": ("products", "productid", "productnumber"),
-    "quoteid": ("quotes", "quoteid", "quotenumber"),
-}
 _KINDS: Mapping[str, pl.DataType] = {
     "amount": MONEY,
     "whole": pl.Int32(),
@@ -240,7 +75,8 @@ def stage(
             truth += world.spoil(task, way, bound, draw)
     for task, way in ways.items():  # of the rows that are still there
         there = world.key(way.source, way.source_key).implode()
-        truth.append(_told(f"{task}_to_cds", outs[task].filter(outs[task].is_in(there)), "excluded"))
+        out = outs[task].replace(world.renamed.get(way.source, {}))
+        truth.append(_told(f"{task}_to_cds", out.filter(out.is_in(there)), "excluded"))
     for task, other in (("accounts", "contacts_to_customer"), ("contacts_to_customer", "accounts")):
         truth.append(_told(f"{task}_from_cds", world.store[other]["_key"], "excluded"))
     tables: dict[str, pl.DataFrame] = {}
@@ -300,6 +136,7 @@ class _World:
     def __init__(self, sales: dict[str, pl.DataFrame], fno: dict[str, pl.DataFrame]) -> None:
         self.frames = {"sales": sales, "fno": fno}
         self.store: dict[str, pl.DataFrame] = {}
+        self.renamed: dict[tuple[str, str], dict[str, str]] = {}
 
     def rows(self, place: tuple[str, str]) -> pl.DataFrame:
         """A set with the columns of what its lookups lead to."""
@@ -308,7 +145,7 @@ class _World:
         if system == "fno":
             texts = pl.selectors.string()
             return frame.with_columns(pl.when(texts != "").then(texts))
-        for lookup, (target, key, name) in _NAMES.items():
+        for lookup, (target, key, name) in NAMES.items():
             column = f"_{lookup}_value"
             if column in frame.columns:
                 named = self.frames["sales"][target].select(
@@ -376,7 +213,10 @@ class _World:
             return keys
 
         source, destination = (way.source, way.source_key), (way.destination, way.destination_key)
-        if not way.is_header:  # what hangs on a document's header would be gone with it
+        if way.lines is not None:
+            truth += self._lose_headers(second, way, take(free.filter(~free.is_in(self._invoiced(way)))))
+        else:  # what hangs on a document's header would be gone with it
+            truth += self._spoil_keys(first, task, way, lambda: take(free))
             never, unsent, left = take(free), take(free), take(free)
             self._unstage(task, never)
             self.drop(*destination, never)
@@ -401,6 +241,63 @@ class _World:
             truth.append(_told(second, edited, "different", at_destination))
         return truth
 
+    def _invoiced(self, way: Way) -> pl.Series:
+        """Keys of the orders in Sales that an invoice there needs."""
+        sales = self.frames["sales"]
+        if way.destination[1] != "salesorders":
+            return pl.Series([], dtype=pl.String).implode()
+        needed = sales["invoices"]["_salesorderid_value"].drop_nulls().unique().implode()
+        return sales["salesorders"].filter(pl.col("salesorderid").is_in(needed))["ordernumber"].implode()
+
+    def _lose_headers(self, second: str, way: Way, keys: pl.Series) -> list[pl.DataFrame]:
+        """Take documents away at the destination, headers and lines."""
+        assert way.lines is not None
+        task, head, line = way.lines
+        system, entity = way.destination
+        hit = self.key(way.destination, way.destination_key).is_in(keys.implode())
+        ids = self.frames[system][entity].filter(hit)[head].implode()
+        below = WAYS[task].destination[1]
+        self.frames[system][below] = self.frames[system][below].filter(~pl.col(line).is_in(ids).fill_null(False))
+        self.drop(way.destination, way.destination_key, keys)
+        staged = self.store[task]["_key"]
+        lines = staged.filter(staged.str.split("|").list.first().is_in(keys.implode()))
+        return [_told(second, keys, "missing"), _told(f"{task}_from_cds", lines, "blocked")]
+
+    def _spoil_keys(self, first: str, task: str, way: Way, take: Callable[[], pl.Series]) -> list[pl.DataFrame]:
+        """Give rows at the source keys that nothing can be joined by, as far as the source lets them be so."""
+        source, truth = (way.source, way.source_key), []
+        if way.source_key[-1] == FNO_LINE:
+            return []  # a number that F&O gives
+        blank = take().head(1)
+        nothing = f"{blank[0].split('|')[0]}|" if "|" in blank[0] else ""
+        lost = [(blank, pl.Series([nothing]))]
+        if way.source[1] != "quotedetails":
+            padded = take()
+            self._rename(*source, padded, padded + " ")
+            truth += [_told(first, padded, "blocked"), _told(first, padded + " ", "blocked")]
+        if way.source[1] == "accounts":  # the one source that may have two of a number
+            one, other = take(), take()
+            lost.append((other, one.str.to_lowercase()))
+            truth.append(_told(first, one, "blocked"))
+        for keys, others in lost:
+            self._rename(*source, keys, others)
+            self._unstage(task, keys)
+            self.drop(way.destination, way.destination_key, keys)
+            truth.append(_told(first, others, "blocked"))
+        return truth
+
+    def _rename(self, place: tuple[str, str], names: tuple[str, ...], keys: pl.Series, others: pl.Series) -> None:
+        """Give rows other keys; of one of two parts the last goes."""
+        system, entity = place
+        frame, said = self.frames[system][entity], self.key(place, names)
+        renamed = dict(zip(keys, others, strict=True))
+        last = said.replace_strict(renamed, default=None, return_dtype=pl.String).str.split("|").list.last()
+        nothing = "" if system == "fno" else None
+        new = pl.when(pl.lit(last) == "").then(pl.lit(nothing)).otherwise(pl.lit(last)).cast(frame.schema[names[-1]])
+        hit = said.is_in(keys.implode())
+        self.frames[system][entity] = frame.with_columns(pl.when(hit).then(new).otherwise(names[-1]).alias(names[-1]))
+        self.renamed.setdefault(place, {}).update(renamed)
+
     def _unstage(self, task: str, keys: pl.Series) -> None:
         self.store[task] = self.store[task].filter(~pl.col("_key").is_in(keys.implode()))
 
@@ -415,7 +312,7 @@ def _value(rows: pl.DataFrame, fact: list[str], kind: pl.DataType) -> pl.Expr:
     """A staged column by the page's own words: copied, looked up, or a constant."""
     name, source, how, table, constant = fact
     if source == "-":
-        return pl.lit(_OWN.get(name, constant)).alias(name)
+        return pl.lit(OWN.get(name, constant)).alias(name)
     if source not in rows.columns:  # a column that the generator leaves to the service: nothing, and in F&O 0
         nothing = "0" if kind in (MONEY, pl.Int32()) and "dataAreaId" in rows.columns else None
         rows = rows.with_columns(pl.lit(nothing, pl.String).alias(source))

@@ -12,7 +12,7 @@ import secrets
 import sqlite3
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -288,12 +288,11 @@ class Store:
         with self.engine.connect() as connection:
             transaction = Transaction(self, connection)
             transaction.run("BEGIN IMMEDIATE")
-            try:
+            with ExitStack() as undo:
+                undo.callback(transaction.run, "ROLLBACK")
                 yield transaction
                 transaction.flush()
-            except BaseException:
-                transaction.run("ROLLBACK")
-                raise
+                undo.pop_all()
             transaction.run("COMMIT")
 
     @contextmanager

@@ -104,7 +104,7 @@ def connect_store(profile: Profile) -> StoreClient:
     Returns:
         The client; nothing is read or made until it is used.
     """
-    from p2c_lib.store.tables import Store  # Delta Lake is heavy, and runs between two services never need it
+    from p2c_lib.store.tables import Store  # Delta Lake is heavy; who only looks at a run never needs it
 
     options = {name: secret.get_secret_value() for name, secret in profile.store.options.items()}
     where: str | Path = profile.store.url or home() / ".p2c" / "store"

@@ -7,16 +7,16 @@ A process that is killed leaves the last version as it was, and at most files th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, Field, Schema
+from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
-from deltalake.schema import PrimitiveType
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from p2c_lib.connect.metadata import near
@@ -24,13 +24,13 @@ from p2c_lib.errors import ParameterError, SchemaError, StoreError
 from p2c_lib.store import commits
 from p2c_lib.store.entities import RUN_ID, STAGED_AT, Declared, load_entities
 from p2c_lib.store.rows import check_keys, conform, difference
+from p2c_lib.store.schema import delta_schema, schema_problems
 
 __all__ = ["Merged", "Store"]
 
 T = TypeVar("T")
 AsOf = int | datetime | None
 
-_DELTA = {pl.String(): "string", pl.Int32(): "integer", pl.Boolean(): "boolean", pl.Date(): "date"}
 # The log is kept, so that any earlier version can be named; how long its rows stay readable is up to `vacuum`.
 _CONFIGURATION = {"delta.logRetentionDuration": "interval 3650 days"}
 _SHORTEST_KEEP = timedelta(hours=1)
@@ -120,7 +120,7 @@ class Store:
 
         Raises:
             SchemaError: There is no such entity, or its table is not as declared.
-            StoreError: The table does not reach back to that version.
+            StoreError: The table does not reach back to that version, or cannot be read.
         """
         declared = self.declared(entity)
         table = self._table(declared)
@@ -158,7 +158,8 @@ class Store:
             known.column(name)
         rows = self.scan(entity, as_of)
         rows = rows if where is None else rows.filter(where)
-        return (rows if columns is None else rows.select(columns)).collect()
+        with _in_words(entity):
+            return (rows if columns is None else rows.select(columns)).collect()
 
     def version(self, entity: str) -> int | None:
         """The newest version of an entity's table; None where there is no table yet."""
@@ -282,7 +283,7 @@ class Store:
         problems = []
         for declared in self.entities.values():
             table = self._table(declared)
-            problems += [] if table is None else _schema_problems(declared, table)
+            problems += [] if table is None else schema_problems(declared, table)
         return problems
 
     def migrate(self) -> list[str]:
@@ -299,7 +300,7 @@ class Store:
         others = [
             problem
             for name, table in tables.items()
-            for problem in _schema_problems(self.entities[name], table)
+            for problem in schema_problems(self.entities[name], table)
             if "lacks" not in problem
         ]
         if others:
@@ -307,7 +308,7 @@ class Store:
         added = []
         for name, table in tables.items():
             have = {column.name for column in table.schema().fields}
-            new = [column for column in _delta_schema(self.entities[name]).fields if column.name not in have]
+            new = [column for column in delta_schema(self.entities[name]).fields if column.name not in have]
             if new:
                 table.alter.add_columns(new, commit_properties=self._properties("migrate"))
                 added += [f"{name}.{column.name}" for column in new]
@@ -352,22 +353,23 @@ class Store:
 
     def _table(self, declared: Declared, *, make: bool = False) -> DeltaTable | None:
         where, options = f"{self.url}/{declared.name}", dict(self.options) or None
-        try:
-            return DeltaTable(where, storage_options=options)
-        except TableNotFoundError:
-            if not make:
-                return None
-        return DeltaTable.create(
-            where,
-            _delta_schema(declared),
-            mode="ignore",
-            configuration=_CONFIGURATION,
-            storage_options=options,
-            commit_properties=self._properties(""),
-        )
+        with _in_words(declared.name):
+            try:
+                return DeltaTable(where, storage_options=options)
+            except TableNotFoundError:
+                if not make:
+                    return None
+            return DeltaTable.create(
+                where,
+                delta_schema(declared),
+                mode="ignore",
+                configuration=_CONFIGURATION,
+                storage_options=options,
+                commit_properties=self._properties(""),
+            )
 
     def _check(self, declared: Declared, table: DeltaTable) -> None:
-        problems = _schema_problems(declared, table)
+        problems = schema_problems(declared, table)
         if problems:
             raise SchemaError("; ".join(problems) + "; declare them in entities.yaml, or add the new ones by migrate")
 
@@ -383,7 +385,8 @@ class Store:
             reraise=True,
         )
         try:
-            return again(attempt)
+            with _in_words(entity):
+                return again(attempt)
         except CommitFailedError:
             raise StoreError(
                 f"{entity}: others went on committing for {self.patience_s:g} s; nothing was changed, run it again"
@@ -393,26 +396,13 @@ class Store:
         return {name: declared.schema[name] for name in declared.key}
 
 
-def _delta_schema(declared: Declared) -> Schema:
-    return Schema([Field(name, PrimitiveType(_delta_type(want))) for name, want in declared.schema.items()])
-
-
-def _delta_type(want: pl.DataType) -> str:
-    if isinstance(want, pl.Decimal):
-        return f"decimal({want.precision},{want.scale})"
-    return "timestamp" if isinstance(want, pl.Datetime) else _DELTA[want]
-
-
-def _schema_problems(declared: Declared, table: DeltaTable) -> list[str]:
-    if table.protocol().min_reader_version > 1:
-        return [f"{declared.name}: the table asks for a newer reader than Delta's first; another program changed it"]
-    have = {column.name: column.type for column in table.schema().fields}
-    want = {column.name: column.type for column in _delta_schema(declared).fields}
-    problems = [f"{declared.name} lacks column '{name}'" for name in want if name not in have]
-    problems += [f"{declared.name} has column '{name}', which is not declared" for name in have if name not in want]
-    problems += [
-        f"{declared.name}.{name} is {have[name].type}, declared as {kind.type}"
-        for name, kind in want.items()
-        if name in have and have[name] != kind
-    ]
-    return problems
+@contextmanager
+def _in_words(entity: str) -> Iterator[None]:
+    """Say what a disk or a lake refused; that somebody else committed first is for the caller."""
+    try:
+        yield
+    except CommitFailedError:
+        raise
+    except (DeltaError, OSError, pl.exceptions.ComputeError) as error:
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise StoreError(f"{entity}: the store cannot be read or written: {said[0]}") from error
