@@ -358,7 +358,7 @@ def test_a_vacuum_deletes_old_and_stray_files_and_leaves_what_is_current(things)
     _age_log(folder, 7200)
     assert len(things.vacuum(timedelta(hours=1))) == 2
     assert things.read("Thing", ["Left"]).item() == 2
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(StoreError, match="cannot be read"):
         things.read("Thing", ["Left"], as_of=first)
 
 
