@@ -1,6 +1,6 @@
 """What a bulk load costs: accounts into an empty F&O, end to end, in one command. ``python bench/load.py [--help]``
 
-Starts a sandbox of large data whose F&O lacks what Sales would bring there (or takes a running one with ``--dir``), runs
+Starts a sandbox whose F&O lacks what Sales would bring there (or takes a running one with ``--dir``), runs
 ``p2c load``, and reports rows a second, where the time went (our steps by wall time; our CPU beside that of each
 service), and memory: the most that our processes held, in all and in each quarter of the time, which tells whether it
 is flat.
