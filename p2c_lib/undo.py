@@ -207,7 +207,11 @@ class _Side:
 
     def restored(self, refused: pl.DataFrame, offset: int) -> pl.DataFrame:
         """Updates that put back what stood there."""
+        made = self.rows.filter(pl.col("action") == "create")["address"].drop_nulls().unique()
         rows = self.rows.filter(pl.col("action").is_in(["update", "recalculate", "deactivate"]))
+        rows = rows.filter(
+            ~pl.col("address").is_in(made.implode())
+        )  # what was given in a second pass goes with the row
         rows = rows.join(refused, on="order", how="anti", maintain_order="left") if rows.height else rows
         rows = rows.join(self._stands(), on=["order", "field"], how="left", maintain_order="left")
         numbers = rows.select(pl.col("order").rle_id().cast(pl.UInt32) + offset).to_series()

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import polars as pl
@@ -19,6 +19,7 @@ from p2c_lib.journal import FINAL, SETTLED, Journal
 from p2c_lib.pace import next_rows
 from p2c_lib.store import StoreClient
 from p2c_lib.write.lots import Lot, Work, answer_facts, intent_facts, works
+from p2c_lib.write.reading import addressed
 from p2c_lib.write.saved import Plan
 from p2c_lib.write.staging import merge
 from p2c_lib.write.standing import is_unique, look
@@ -192,6 +193,9 @@ class Sender:
 
     def _send_all(self, work: Work) -> None:
         """Send one work, what others of it wait for first."""
+        work = self._addressed(work)
+        if work.actions.is_empty():
+            return
         client, rows = work.client, work.actions.height
         is_asked = self.forced is not None or rows > FEW
         offers = offered(client, work.entity, _whole(work)) if is_asked else ("single",)
@@ -205,6 +209,22 @@ class Sender:
                 break  # they wait for each other
             self._send(work, channel, ready)
             pending = pending.filter(waits)
+
+    def _addressed(self, work: Work) -> Work:
+        """Updates of rows that this plan has made itself get key and ETag now; where there is no row they wait."""
+        unknown = (work.actions["etag"].is_null()) & (work.verb == "update")
+        if not unknown.any():
+            return work
+        asked = work.actions.filter(unknown)
+        try:
+            there = addressed(work.client, work.entity, asked)
+        except P2CError as error:
+            self.stop = error
+            return replace(work, actions=work.actions.clear())
+        gone = asked.join(there, on="order", how="anti")
+        reason = pl.lit("its row could not be made")
+        self._note(gone.drop("etag").with_columns(why=pl.lit("new"), state=pl.lit("held"), reason=reason))
+        return replace(work, actions=pl.concat([work.actions.filter(~unknown), there]).sort("order"))
 
     def _again_whole(self, work: Work) -> pl.DataFrame:
         """Chunks whose fate is not known go to a channel that can say it for the chunk as a whole; gives the rest."""
