@@ -9,8 +9,8 @@ import pytest
 from plan_world import BOX, EACH, TEMPLATES, World
 
 from p2c_lib import stale
-from p2c_lib.apply import apply
-from p2c_lib.errors import ConnectError, PlanError
+from p2c_lib.apply import Applied, apply
+from p2c_lib.errors import ConnectError, LostAnswer, PlanError
 from p2c_lib.model import all_tasks, load_templates
 from p2c_lib.undo import undo
 from p2c_lib.verify import verify
@@ -378,6 +378,20 @@ def test_a_row_that_is_gone_already_needs_no_deletion_and_one_that_was_changed_i
     done = apply(tmp_path, None, world.clients)
     assert (done.already, done.conflicts, done.deleted) == (1, 1, 0)
     assert world.fno.rows["CustomersV2"] == [changed]
+
+
+@pytest.mark.parametrize("done", [True, False], ids=["done", "not done"])
+def test_a_deletion_whose_answer_is_lost_is_looked_up(world, tmp_path, done):
+    world.customer("A9")
+    world.compare(tmp_path, "accounts")
+    plan(tmp_path, templates=TEMPLATES, clients=world.clients, delete=["accounts"])
+    approve(tmp_path, "ann")
+    left = [LostAnswer("lost")]
+    hook = lambda verb, entity, row: left.pop() if left else None  # noqa: E731
+    world.fno.after, world.fno.before = (hook, world.fno.before) if done else (world.fno.after, hook)
+    assert apply(tmp_path, None, world.clients) == Applied(sent=1 if done else 2, deleted=1)
+    assert world.fno.rows["CustomersV2"] == []
+    assert apply(tmp_path, None, world.clients) == Applied(already=1)
 
 
 def test_children_are_deleted_before_their_parents_and_a_needed_parent_is_held(world, tmp_path):
