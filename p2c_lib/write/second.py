@@ -66,6 +66,8 @@ def second_pass(drafts: Sequence[Draft], parents: Mapping[tuple[str, str], pl.Da
         if not parts:
             continue
         rows = pl.concat(parts).join(draft.base.select("source_row", "order", "key", "target"), on="source_row")
+        if rows.is_empty():
+            continue
         rows = rows.sort("order", maintain_order=True).unique(["order", "field"], keep="first", maintain_order=True)
         held = draft.whole.rename({"why": "own"})
         rows = rows.join(held, on="order", how="left", maintain_order="left")
