@@ -21,6 +21,7 @@ from p2c_lib.load import run_load
 from p2c_lib.load_plan import Load, approve, load_table, parts_of, read_load, survey
 from p2c_lib.load_report import left_table, outcome_table, words
 from p2c_lib.model import all_tasks, find_task, load_templates
+from p2c_lib.pull import pull
 from p2c_lib.sandbox import lifecycle
 
 TEMPLATES = load_templates()
@@ -138,6 +139,35 @@ def test_rows_that_differ_are_listed_and_changed_only_with_update(loaded, pair):
     (line,) = changed.facts["outcome"]
     assert (line["updated"], line["mismatched"], changed.facts["exit_code"]) == (1, 0, 0)
     assert "Both sides are in step" in words(changed)
+
+
+def test_lookups_that_form_a_circle_are_filled_when_all_rows_are_there(tmp_path):
+    overlay = tmp_path / "circle.yaml"
+    overlay.write_text(
+        "overlay: circle\ntasks:\n  accounts:\n    fields:\n      InvoiceAccount: {add: true, "
+        "source: parentaccountid.accountnumber, parent: {entity: CustomersV2, column: CustomerAccount, "
+        "task: accounts}}\n"
+    )
+    templates = load_templates((overlay,))
+    pair = Pair(tmp_path / "pair", counts={"accounts": 6, "contacts": 0, "products": 1}, to_load="fno")
+    try:
+        with pair.clients() as clients:
+            rows = pull(clients["sales"], "accounts", ["accountid", "accountnumber"]).sort("accountnumber")
+            ids, numbers = rows["accountid"].to_list(), rows["accountnumber"].to_list()
+            for mine, other in zip(
+                ids, [*ids[1:], ids[0]], strict=True
+            ):  # each belongs to the next, the last to the first
+                pair.change("sales", "accounts", {"accountid": mine}, {"_parentaccountid_value": other})
+            task = find_task("accounts", templates)
+            load = survey(pair.profile(), clients, [task], templates, tmp_path / "circle", bucket_rows=2)
+            load = run_load(approve(load, "a tester"), pair.profile(), clients, templates)
+            found = pull(clients["fno"], "CustomersV2", ["CustomerAccount", "InvoiceAccount"])
+    finally:
+        lifecycle.stop(pair.folder)
+    (line,) = load.facts["outcome"]
+    assert (line["created"], line["updated"], line["matched"], line["left"]) == (6, 6, 6, 0)
+    pays = dict(found.select("CustomerAccount", "InvoiceAccount").iter_rows())
+    assert [pays[number] for number in numbers] == [*numbers[1:], numbers[0]]
 
 
 def test_a_load_is_refused_unapproved_changed_unready_or_in_other_hands(loaded, pair):
