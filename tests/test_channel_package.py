@@ -272,14 +272,15 @@ def test_a_fault_at_any_call_neither_loses_nor_doubles_a_row(world: World, rule:
     assert [(one["TargetRecordsCreatedCount"], one["TargetRecordsUpdatedCount"]) for one in made] == [(4, 0)]
 
 
-def test_an_address_that_has_ended_is_asked_for_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_that_has_ended_is_asked_for_anew(tmp_path: Path) -> None:
     store = Store(tmp_path / "fno.sqlite", load_schema("fno"))
     reference(store)
-    with serve(build_app("fno", store, settings(blob_lifetime_s=0.4))) as url:
+    with serve(build_app("fno", store, settings(blob_lifetime_s=1.0))) as url:
         world = World(url, store)
-        world.faults({"kind": "latency", "seconds": 0.6, "path": "ImportFromPackage", "first": 1})
         with world.client, world.http:
+            world.faults({"kind": "latency", "seconds": 1.2, "path": "ImportFromPackage", "first": 1})
             assert world.send(some(2))["state"].to_list() == ["created"] * 2
+            assert world.fired() == 1
     store.close()
 
 
@@ -328,7 +329,7 @@ def test_an_apply_that_is_killed_goes_on_with_what_it_had_sent(
     run = sides.compare(tmp_path, "accounts")
     plan(run, templates=TEMPLATES, clients=sides.clients)
     approve(run, "ann")
-    world.faults({"kind": "latency", "seconds": 60, "method": "POST" if "after" in rule else "PUT", **rule})
+    world.faults({"kind": "latency", "seconds": 4, "method": "POST" if "after" in rule else "PUT", **rule})
     process = subprocess.Popen([sys.executable, "-c", _KILLED, world.url, str(run), *sys.path])
     deadline = time.monotonic() + 60
     while not world.fired():
