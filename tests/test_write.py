@@ -331,6 +331,7 @@ def test_a_changed_list_of_approved_actions_is_noticed(many):
     (many / "plan" / "approved.parquet").unlink()
     with pytest.raises(PlanError, match="approve the plan again"):
         read_plan(many)
+    assert chosen(approve(many, "bob", Wanted(tasks=["accounts"]))) == ["A1"]  # the approval that was changed is void
 
 
 @pytest.mark.parametrize("change", [{"rows": None}, {"by": "bob"}, {"actions": 4}])
