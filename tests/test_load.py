@@ -16,13 +16,14 @@ from typer.testing import CliRunner
 from p2c_lib import apply as applying
 from p2c_lib import execution, load_notebook, load_plan
 from p2c_lib.cli import app
-from p2c_lib.errors import ConnectError, ParameterError, PlanError
+from p2c_lib.errors import ConnectError, ParameterError, PlanError, SandboxError
 from p2c_lib.load import run_load
 from p2c_lib.load_plan import Load, approve, load_table, parts_of, read_load, survey
 from p2c_lib.load_report import left_table, outcome_table, words
 from p2c_lib.model import all_tasks, find_task, load_templates
 from p2c_lib.pull import pull
 from p2c_lib.sandbox import lifecycle
+from p2c_lib.sandbox.data import generate
 
 TEMPLATES = load_templates()
 TASKS = [
@@ -273,3 +274,22 @@ def test_the_notebook_plans_without_a_name_and_sends_with_one(loaded, pair, monk
         load_notebook.begin(tasks="produts")
     with pytest.raises(ParameterError, match="yes or no"):
         load_notebook.begin(update="maybe")
+
+
+def test_a_sandbox_to_load_lacks_just_what_the_other_side_would_bring():
+    counts = {"accounts": 60, "contacts": 80, "products": 40, "orders": 60}
+    whole, bare = generate("small", counts=counts), generate("small", counts=counts, to_load="both")
+    assert set(bare.fno["CustomersV2"]["IsExternallyMaintained"]) == {"No"}
+    assert set(bare.fno["CDSContactPersons"]["IsContactPersonExternallyMaintained"]) == {"No"}
+    assert not [name for name in bare.fno if "Sales" in name]
+    assert bare.fno["CustomerGroups"].equals(whole.fno["CustomerGroups"])
+    assert bare.fno["SellableReleasedProducts"].equals(whole.fno["SellableReleasedProducts"])
+    assert bare.sales["accounts"].equals(whole.sales["accounts"]) and "invoices" not in bare.sales
+    named = pl.concat([bare.sales[lines]["_productid_value"] for lines in ("quotedetails", "salesorderdetails")])
+    assert named.drop_nulls().is_in(bare.sales["products"]["productid"].implode()).all()
+    assert 0 < bare.sales["products"].height < whole.sales["products"].height
+    only = generate("small", counts=counts, to_load="fno")
+    assert only.sales["products"].equals(whole.sales["products"])
+    for wrong in ({"to_load": "f&o"}, {"to_load": "fno", "drift": True}):
+        with pytest.raises(SandboxError):
+            generate("small", counts=counts, **wrong)
