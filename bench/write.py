@@ -8,7 +8,10 @@ sandbox itself keeps up: what it can take is measured by a bare httpx client tha
 - ours: the public `apply` of an approved plan: journal on disk before and after each call, bodies, answers.
 - SDK: Microsoft's client for Python, its bulk upsert as its documentation shows it, 1,000 rows a call.
 
-With throttling on, the service counts as Dataverse does, with smaller numbers, so that windows pass in a minute.
+Rows per second count from the first request to the last answer; what `apply` takes around that (reading and checking
+the plan) is the column ``start s``. With throttling on, Sales counts as it does, by execution and by requests, in
+shorter windows: what of the allowance was spent in whole windows, and how often it answered 429, once for a client that
+is told the limits and once for one that must find them out.
 """
 
 from __future__ import annotations
@@ -22,22 +25,24 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 import polars as pl
 
 from p2c_lib import write
-from p2c_lib.apply import Pulse, apply
+from p2c_lib.apply import apply
 from p2c_lib.channels import Chunk
 from p2c_lib.channels.base import ACTIONS, CELLS
 from p2c_lib.channels.bodies import bodies
 from p2c_lib.channels.package_zip import package
-from p2c_lib.config import Limits, Profile
+from p2c_lib.config import Profile
 from p2c_lib.connect import Client, connect
-from p2c_lib.pull import MONEY
 from p2c_lib.run import open_clients
 from p2c_lib.sandbox import lifecycle
 from p2c_lib.write.saved import LEFT_OUT, PLAN_COLUMNS, Plan, save
@@ -45,6 +50,7 @@ from p2c_lib.write.saved import LEFT_OUT, PLAN_COLUMNS, Plan, save
 ROWS_A_CALL = 1000
 CALL_S, ROW_S = 0.02, 0.001
 PLENTY = {"parallel": 8, "window_calls": 10**9, "window_execution_s": 1e9}
+LINE = "{:6}{:8}{:10}{:>6}{:>9}{:>9}{:>10}{:>7}{:>9}{:>12}"
 SETS = {
     "sales": ("contacts", "msdynce_contactnumber"),
     "fno": ("CustomersV2", "CustomerAccount"),
@@ -64,10 +70,11 @@ class Way:
 
 @dataclass(frozen=True)
 class Result:
-    """What came out: seconds from the first request to the last answer, our CPU seconds."""
+    """What came out: seconds from the first request to the last answer, those before and after, our CPU seconds."""
 
     way: Way
     seconds: float
+    start_s: float
     cpu_s: float
 
     @property
@@ -201,6 +208,7 @@ class Bench:
         self.folder = folder
         config = {"package_row_s": ROW_S, **config}
         counts = {"accounts": 20, "contacts": 20, "products": 20}
+        folder.mkdir(parents=True, exist_ok=True)
         self.state = lifecycle.start(folder / "sandbox", counts=counts, detach=True, tls=True, **config)
         self.ca = str(self.state["ca_file"])
         self.trust = ssl.create_default_context(cafile=self.ca)
@@ -240,9 +248,10 @@ class Bench:
         begin = {"httpx": self._httpx, "ours": self._ours, "SDK": self._sdk}[way.who]
         with begin(way, name, limits) as go:
             cpu, clock = time.process_time(), time.perf_counter()
-            seconds = go()
-            spent = time.perf_counter() - clock if seconds is None else seconds
-            return Result(way, spent, time.process_time() - cpu)
+            sending = go()
+            spent = time.perf_counter() - clock
+            seconds = spent if sending is None else sending
+            return Result(way, seconds, spent - seconds, time.process_time() - cpu)
 
     @contextmanager
     def _httpx(self, way: Way, name: str, limits: Any) -> Iterator[Callable[[], float | None]]:
@@ -280,10 +289,13 @@ class Bench:
         with open_clients(profile) as clients:
             clients[way.system].entity(SETS[way.system][0])
 
-            def go() -> None:
+            def go() -> float:
                 done = apply(run, profile, clients, channel=way.channel)
                 if done.created != way.rows:
                     raise SystemExit(f"{way}: {done}")
+                lines = (run / "plan" / "journal.jsonl").read_bytes().splitlines()
+                first, last = (datetime.fromisoformat(orjson.loads(line)["at"]) for line in (lines[0], lines[-1]))
+                return (last - first).total_seconds()
 
             yield go
 
@@ -310,6 +322,49 @@ class Bench:
 
             yield go
 
+    def spend(self, channel: str, counts: dict[str, Any], rate: float, windows: int, is_told: bool) -> str:
+        """Send for some windows and say what of the allowance was spent.
+
+        Args:
+            channel: The channel.
+            counts: The service's allowance.
+            rate: What of it may be spent in a second: seconds of execution, or requests.
+            windows: How many windows.
+            is_told: Whether the client knows the allowance beforehand.
+        """
+        seconds = counts["window_s"] * windows
+        is_calls = channel == "single"
+        rows = int(seconds * rate * (1.0 if is_calls else 1 / (ROW_S + CALL_S / ROWS_A_CALL)))
+        told = {"window_calls": counts["requests"], "window_execution_s": counts["execution_s"]}
+        limits = {"parallel": 8, "window_s": counts["window_s"], **(told if is_told else {})}
+        way = Way("ours", "sales", channel, 8, rows)
+        profile = self.profile(**limits)
+        run = planned(self.folder / "run", profile, way, "T")
+        with open_clients(profile) as clients:
+            calls: list[tuple[float, float, bool]] = []
+            pace = clients["sales"]._sender.pace
+            leave, refused = pace.leave, pace.refused
+
+            def noted(now: float, spent: float, **more: Any) -> None:
+                calls.append((now, spent, False))
+                leave(now, spent, **more)
+
+            def put_off(now: float, *more: Any, **named: Any) -> None:
+                calls.append((now, 0.0, True))
+                refused(now, *more, **named)
+
+            pace.leave, pace.refused = noted, put_off  # type: ignore[method-assign]
+            began = time.monotonic()
+            apply(run, profile, clients, channel=channel)
+        shares = []
+        for at in (began + counts["window_s"] * n for n in range(1, windows)):
+            mine = [spent for now, spent, is_429 in calls if at < now <= at + counts["window_s"] and not is_429]
+            shares.append((len(mine) / counts["requests"]) if is_calls else sum(mine) / counts["execution_s"])
+        refusals = sorted(now for now, _, is_429 in calls if is_429)
+        gaps = [later - now for now, later in pairwise(refusals)]
+        least = f", the closest {min(gaps):.1f} s apart" if gaps else ""
+        return f"{' '.join(f'{share:.0%}' for share in shares)}; {len(refusals)} answers with 429{least}"
+
 
 def compare(bench: Bench, rows: int, only: str) -> None:
     """Print the table without throttling."""
@@ -327,9 +382,8 @@ def compare(bench: Bench, rows: int, only: str) -> None:
                 many = rows * (4 if lanes == 8 else 1) // (1 if system == "sales" else 2)
                 ways += [Way(who, system, channel, lanes, many) for who in ("httpx", "ours")]
     ways += [Way(who, "fno", "package", 1, rows) for who in ("httpx", "ours")]
-    print(
-        f"{'who':7}{'system':8}{'channel':10}{'lanes':>6}{'rows':>9}{'rows/s':>9}{'of ceiling':>12}{'x SDK':>8}{'CPU us/row':>12}"
-    )
+    titles = ("who", "system", "channel", "lanes", "rows", "rows/s", "of httpx", "x SDK", "start s", "CPU us/row")
+    print(LINE.format(*titles))
     ceiling: dict[tuple[str, str, int], float] = {}
     sdk = 0.0
     for way in ways:
@@ -340,19 +394,39 @@ def compare(bench: Bench, rows: int, only: str) -> None:
         if way.who == "httpx":
             ceiling[place] = result.rate
         sdk = result.rate if way.who == "SDK" else sdk
-        of = f"{result.rate / ceiling[place]:.1%}" if place in ceiling and way.who == "ours" else ""
-        times = f"{result.rate / sdk:.1f}" if sdk and way.who == "ours" else ""
-        cpu = result.cpu_s / way.rows * 1e6
-        print(
-            f"{way.who:7}{way.system:8}{way.channel:10}{way.lanes:6}{way.rows:9,}{result.rate:9,.0f}{of:>12}{times:>8}{cpu:12.0f}",
-            flush=True,
+        is_ours = way.who == "ours"
+        told = (
+            *(way.who, way.system, way.channel, way.lanes, f"{way.rows:,}", f"{result.rate:,.0f}"),
+            f"{result.rate / ceiling[place]:.1%}" if is_ours and place in ceiling else "",
+            f"{result.rate / sdk:.1f}" if is_ours and sdk else "",
+            f"{result.start_s:.2f}" if is_ours else "",
+            f"{result.cpu_s / way.rows * 1e6:.0f}",
         )
+        print(LINE.format(*told), flush=True)
+
+
+def throttled(folder: Path, windows: int) -> None:
+    """Print what of the allowance is spent, and how often the service said 429."""
+    print("\nSales throttled: what of the allowance is spent in each window after the first; answers with 429")
+    cases = (
+        ("execution", "multiple", {"requests": 600, "execution_s": 60.0, "concurrent": 52, "window_s": 30}, 60 / 30),
+        ("requests", "single", {"requests": 60, "execution_s": 120.0, "concurrent": 52, "window_s": 10}, 60 / 10),
+    )
+    for kind, channel, counts, rate in cases:
+        for is_told in (True, False):
+            words = "told" if is_told else "not told"
+            bench = Bench(folder / f"{kind}-{int(is_told)}", limits={"sales": counts, "fno": None})
+            try:
+                print(f"{kind:10}{words:10}{bench.spend(channel, counts, rate, windows, is_told)}", flush=True)
+            finally:
+                bench.stop()
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=10_000, help="of a way with one lane (default: %(default)s)")
+    parser.add_argument("--windows", type=int, default=0, help="throttled as well, for so many windows a case")
     parser.add_argument("--only", default="", help="ways that have this text in 'system channel who lanes'")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="p2c-bench-") as scratch:
@@ -361,6 +435,8 @@ def main() -> None:
             compare(bench, asked.rows, asked.only)
         finally:
             bench.stop()
+        if asked.windows:
+            throttled(Path(scratch), asked.windows)
 
 
 if __name__ == "__main__":

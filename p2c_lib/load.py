@@ -64,6 +64,7 @@ class Standing:
 
 Progress = Callable[[Standing], None]
 _PAUSES = (1, 5, 20, 60)  # seconds before rows whose fate is not known are looked at again
+_NOTHING = {"key": pl.String, "outcome": pl.String}
 _SETTLED = ("created", "already", "failed", "conflict", "held")
 
 
@@ -152,6 +153,7 @@ class _Loader:
         self.metadata = {system: client.metadata() for system, client in clients.items()}
         self.tally = _Tally(load.to_create, progress)
         self.done: dict[tuple[str, int], dict[str, Any]] = {}
+        self.round: dict[str, list[str]] = {}
         self.parents: dict[str, pl.Series] | None = None
 
     def run(self) -> None:
@@ -160,32 +162,32 @@ class _Loader:
         self.tally.before = self.tally.settled = sum(
             _settled(facts) for path in self.load.folder.glob("tasks/*/*/bucket.json") if (facts := _read(path))
         )
+        for number, (task, parts) in enumerate(plans):
+            round_ = self._round([other.name for other, _ in plans[number:]], task)
+            self._pass(_without(task, round_), parts)
+            self.round[task.name] = round_
         for task, parts in plans:
-            self._pass(task, parts, parts, 1)
-        number, made = 1, True
-        while made and self._waiting():
-            # Lookups that form a circle, or lead to a row of a later bucket: what is there by now lets more rows go.
-            number += 1
-            made = False
-            for task, parts in plans:
-                again = [part for part in parts if self.done[task.name, part.number]["waits"]]
-                made = self._pass(task, parts, again, number) > 0 or made
+            if self.round[task.name]:
+                self._pass(task, parts, second=True)
 
-    def _waiting(self) -> bool:
-        return any(facts["waits"] for facts in self.done.values())
+    @staticmethod
+    def _round(later: Sequence[str], task: Task) -> list[str]:
+        """Fields that lead to rows of this task itself or of one that comes later: what they point to may not be there
+        when a row is made, so they are filled in a second pass."""
+        return [
+            field.destination
+            for field in task.fields
+            if field.destination not in task.key and any(parent.task in later for parent in field.parent)
+        ]
 
-    def _pass(self, task: Task, parts: Sequence[Part], todo: Sequence[Part], number: int) -> int:
-        """Go through buckets of a task; gives how many rows were made or changed."""
+    def _pass(self, task: Task, parts: Sequence[Part], *, second: bool = False) -> None:
         self.parents = None  # what earlier tasks have made is to be seen
-        changed = 0
-        for part in todo:
-            place = self.load.folder / "tasks" / task.name / f"{part.number:05d}{f'-{number}' if number > 1 else ''}"
-            facts = _read(place / "bucket.json") or self._bucket(task, part, len(parts), place)
+        for part in parts:
+            place = self.load.folder / "tasks" / task.name / f"{part.number:05d}{'-2' if second else ''}"
+            facts = _read(place / "bucket.json") or self._bucket(task, part, len(parts), place, second)
             self.done[task.name, part.number] = facts
-            changed += facts["sent"].get("created", 0) + facts["sent"].get("updated", 0)
-        return changed
 
-    def _bucket(self, task: Task, part: Part, buckets: int, place: Path) -> dict[str, Any]:
+    def _bucket(self, task: Task, part: Part, buckets: int, place: Path, second: bool) -> dict[str, Any]:
         seconds: dict[str, float] = {}
 
         @contextmanager
@@ -202,6 +204,7 @@ class _Loader:
             with step("comparing"):
                 compared = runs.compare_sides(task, sides, self.metadata)
                 before = _counts(compared)
+                compared = self._to_send(task, part, compared, second)
                 self._keep(place, task, part, sides, compared)
             with step("planning"):
                 self._plan(place, task)
@@ -219,11 +222,11 @@ class _Loader:
             "bucket": part.number,
             "before": before,
             "sent": sent,
-            "waits": checked.outcomes.waits["source_row"].n_unique(),
             "summary": runs.summary(task, fresh, checked),
             "seconds": seconds,
         }
-        _left(place, checked).write_parquet(place / "left.parquet")
+        first = self.load.folder / "tasks" / task.name / f"{part.number:05d}"
+        _left([first, place] if second else [place], checked).write_parquet(place / "left.parquet")
         shutil.rmtree(place / "tasks", ignore_errors=True)  # plan and journal stay
         self.tally.settled += _settled(facts)
         self.tally.errors += sent.get("failed", 0) + sent.get("conflict", 0)
@@ -257,20 +260,37 @@ class _Loader:
         """Save what the bucket's plan is made from, in the place of what an earlier process left half done."""
         shutil.rmtree(place, ignore_errors=True)
         folders.create(place, self.profile, {"load": self.load.facts["load_id"], "bucket": part.number})
-        if not self.load.facts["update"]:
-            # Rows that are there and differ are listed, not changed: the plan must not see them.
-            rows = compared.outcomes.rows.filter(pl.col("outcome") != "mismatched")
-            compared = replace(compared, outcomes=replace(compared.outcomes, rows=rows))
         runs.save(place, task, sides, compared)
+
+    def _to_send(self, task: Task, part: Part, compared: runs.Compared, second: bool) -> runs.Compared:
+        """The comparison as the plan is to see it: rows that are there and differ are listed and not changed, unless
+        that is asked for; the second pass fills the round fields of rows that this load has made, and makes none."""
+        rows, cells = compared.outcomes.rows, compared.outcomes.cells
+        if second:
+            place = self.load.folder / "tasks" / task.name / f"{part.number:05d}"
+            told = applying.journal_table(place) if _is_approved(place) else pl.DataFrame(schema=_NOTHING)
+            made = told.filter(pl.col("outcome").is_in(["created", "already"]))["key"]
+            rows = rows.filter((pl.col("outcome") == "mismatched") & pl.col("key").is_in(made.implode()))
+            cells = cells.filter(pl.col("field").is_in(self.round[task.name]))
+        elif not self.load.facts["update"]:
+            rows = rows.filter(pl.col("outcome") != "mismatched")
+        return replace(compared, outcomes=replace(compared.outcomes, rows=rows, cells=cells))
 
     def _plan(self, place: Path, task: Task) -> None:
         wanted = pl.read_parquet(place / "tasks" / task.name / "rows.parquet", columns=["outcome"])["outcome"]
         if not wanted.is_in(["missing", "mismatched"]).any():
             return
-        write.plan(place, tasks=[task.name], templates=self.templates, clients=self.clients, metadata=self.metadata)
+        known = self.templates[task.template]
+        mine = known.model_copy(update={"tasks": tuple(task if t.name == task.name else t for t in known.tasks)})
+        templates = {**self.templates, task.template: mine}
+        write.plan(place, tasks=[task.name], templates=templates, clients=self.clients, metadata=self.metadata)
         approved = self.load.approved
         assert approved is not None
         write.approve(place, f"{approved['by']}, as part of load {self.load.hash[:12]}")
+
+
+def _without(task: Task, fields: Sequence[str]) -> Task:
+    return task.model_copy(update={"fields": tuple(f for f in task.fields if f.destination not in fields)})
 
 
 def _is_approved(place: Path) -> bool:
@@ -288,20 +308,26 @@ def _settled(facts: Mapping[str, Any]) -> int:
     return sum(facts["sent"].get(name, 0) for name in _SETTLED)
 
 
-def _left(place: Path, checked: runs.Compared) -> pl.DataFrame:
+def _left(places: Sequence[Path], checked: runs.Compared) -> pl.DataFrame:
     """Rows that are not in step after all, each with its main reason, and what a service said to those it refused."""
     left = main_reasons(checked.table.filter(pl.col("outcome") != "excluded"))
     left = left.select("task", "key", "side", "outcome", "fields", "reason", "remedy", "amount", "currency")
-    if not _is_approved(place):
+    told = [_refused(place) for place in places if _is_approved(place)]
+    if not told:
         return left.with_columns(sent=pl.lit(None, pl.String), said=pl.lit(None, pl.String))
-    told = applying.journal_table(place).filter(~pl.col("outcome").is_in(["created", "updated", "already"]))
-    refused = save_failures(place, load_causes()).select("order", "message", "cause", to_do="remedy")
-    told = told.join(refused, on="order", how="left", maintain_order="left")
-    told = told.select("task", "key", "cause", "to_do", sent="outcome", said=pl.coalesce("held", "message"))
-    left = left.join(told.unique(["task", "key"]), on=["task", "key"], how="left", maintain_order="left")
+    last = pl.concat(told).unique(["task", "key"], keep="last", maintain_order=True)
+    left = left.join(last, on=["task", "key"], how="left", maintain_order="left")
     return left.with_columns(reason=pl.coalesce("cause", "reason"), remedy=pl.coalesce("to_do", "remedy")).drop(
         "cause", "to_do"
     )
+
+
+def _refused(place: Path) -> pl.DataFrame:
+    """Of a bucket's actions those that were not done: what became of them, why, and what to do."""
+    told = applying.journal_table(place).filter(~pl.col("outcome").is_in(["created", "updated", "already"]))
+    refused = save_failures(place, load_causes()).select("order", "message", "cause", to_do="remedy")
+    told = told.join(refused, on="order", how="left", maintain_order="left")
+    return told.select("task", "key", "cause", "to_do", sent="outcome", said=pl.coalesce("held", "message"))
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -19,6 +19,7 @@ from p2c_lib import folder as folders
 from p2c_lib import funnel as funnels
 from p2c_lib import preflight as preflights
 from p2c_lib import run as runs
+from p2c_lib import verify as verifying
 from p2c_lib.chains import chains
 from p2c_lib.config import Profile
 from p2c_lib.connect import Client
@@ -295,15 +296,19 @@ class Session:
             return Markdown(f"This task is part of a larger run: `p2c plan {self.folder}` plans all of it at once.")
         self.finish()
         plan = write.plan(self.folder, templates=self._templates, clients=self.clients)
-        return table(write.plan_table(plan), f"plan {plan.hash[:12]} in {self.folder / 'plan'}; nothing was sent")
+        told = write.plan_table(plan, write.costs(plan, self.clients))
+        return table(told, f"plan {plan.hash[:12]} in {self.folder / 'plan'}; nothing was sent")
 
     def apply(self) -> HTML | Markdown:
-        """With mode 'apply' approve the saved plan in the name given and send it; else nothing is sent."""
+        """With mode 'apply' approve the saved plan in the name given, send it, read it back; else nothing is sent."""
         if self.mode != "apply" or not self.alone:
             return Markdown("Nothing was written: `mode` is `plan`.")
         write.approve(self.folder, self.approved_by)
         done = applying.apply(self.folder, self.profile, self.clients)
-        return table(pl.DataFrame([applying.counts(done)]), "run the notebook again to see both sides compared anew")
+        verified = verifying.verify(self.folder, templates=self._templates, clients=self.clients)
+        counts = ", ".join(f"{name}: {count}" for name, count in applying.counts(done).items())
+        note = f"{counts}; run the notebook again to see both sides compared anew"
+        return table(verifying.outcomes_table(verified), note)
 
     def finish(self) -> Markdown:
         """What was found and where the files are."""

@@ -23,6 +23,7 @@ __all__ = ["Allowance", "Limit", "Pace", "next_rows"]
 Limit = Literal["requests", "execution", "concurrent", "resources"]
 """Which count was full, as far as a refusal tells."""
 
+_CRUMB_S = 1e-6
 _SLACK_S = 0.1  # a request reaches the service's clock a little after it leaves ours
 _SLOW, _STEADY = 4.0, 2.0  # calls this many times slower than the fastest of their kind: a lane less, no lane more
 _GROWTH = 1.02  # of a learned allowance, for each window without a refusal
@@ -75,7 +76,7 @@ class Pace:
 
     @property
     def _ceiling(self) -> int:
-        return max(1, min(self.parallel, self._hint or self.parallel, self.allowance.at_once))
+        return max(1, min(self.parallel, self._hint or self.parallel, self._known.at_once))
 
     def wait_s(self, now: float) -> float:
         """Say when the next call may go.
@@ -97,10 +98,11 @@ class Pace:
             waits.append(self._begun[0] + window + _SLACK_S - now)
         over = self._spent_s + (self.running + 1) * self._mean_s - self._known.execution_s
         if over > 0 and self._spent:
-            waits.append(self._spent[0][0] + window - now)
+            waits.append(self._spent[0][0] + window + _SLACK_S - now)
         elif over > 0 and self.running:
             return math.inf
-        return max(waits)
+        wait = max(waits)
+        return max(wait, _CRUMB_S) if wait > 0 else 0.0  # so much that the clock moves on
 
     def enter(self, now: float, rows: int = 0) -> None:
         """Note that a call goes out, `wait_s` having said 0.
@@ -130,7 +132,8 @@ class Pace:
         self._mean_s = seconds if not self._mean_s else 0.8 * self._mean_s + 0.2 * seconds
         if hint:
             self._hint = hint
-        self._is_probing = False
+        if now - seconds >= self._closed_until - _CRUMB_S:  # it went out when the door was open again
+            self._is_probing = False
         self._watch(f"{kind}/{max(1, rows).bit_length()}", seconds / max(1, rows))
         self._grow(now)
 
@@ -161,7 +164,8 @@ class Pace:
         # Does it name the time at which our oldest call is forgotten? Then our calls are what it counts.
         until = now + wait_s + 1.0 - known.window_s
         if limit == "concurrent":
-            self.lanes = max(1.0, min(self.lanes, self.running + 1.0) - 1)
+            self._known = replace(known, at_once=max(1, min(known.at_once, self.running)))
+            self.lanes = min(self.lanes, self._ceiling)
         elif limit == "requests" and self._begun and self._begun[0] <= until:
             self._known = replace(known, calls=min(known.calls, len(self._begun)))
         elif limit == "execution" and self._spent and self._spent[0][0] <= until:
@@ -174,7 +178,7 @@ class Pace:
         window = self._known.window_s
         while self._begun and self._begun[0] + window + _SLACK_S <= now:
             self._begun.popleft()
-        while self._spent and self._spent[0][0] + window <= now:
+        while self._spent and self._spent[0][0] + window + _SLACK_S <= now:
             self._spent_s -= self._spent.popleft()[1]
         if not self._spent:
             self._spent_s = 0.0  # no crumbs of many subtractions
@@ -201,6 +205,7 @@ class Pace:
             known,
             calls=min(told.calls, max(known.calls + 1, known.calls * _GROWTH)),
             execution_s=min(told.execution_s, known.execution_s * _GROWTH),
+            at_once=min(told.at_once, known.at_once + 1),
         )
 
 

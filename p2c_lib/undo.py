@@ -141,6 +141,8 @@ class _Side:
         client: Of the destination.
         rows: Of the plan, with ``verified``, ``address``, ``etag`` (as read back) and ``wrote`` (as the write gave it).
         now: ``order``, the set's key, the ETag and the fields, as they stand.
+        stands: ``order``, ``field``, ``now`` and ``how``: every field that was written, as it stands, and how that is
+            not what was written.
     """
 
     task: Task
@@ -148,6 +150,7 @@ class _Side:
     client: Client
     rows: pl.DataFrame
     now: pl.DataFrame
+    stands: pl.DataFrame
 
     @classmethod
     def read(cls, rows: pl.DataFrame, task: Task | None, clients: Mapping[str, Client]) -> _Side:
@@ -157,7 +160,11 @@ class _Side:
         entity = client.entity(rows["entity"][0])
         columns = fields_of(task, rows["field"].drop_nulls().unique(maintain_order=True).to_list())
         asked = rows.with_columns(target=pl.coalesce("address", "target"))
-        return cls(task, entity, client, rows, look(client, entity, asked, columns, task))
+        now = look(client, entity, asked, columns, task)
+        there = now.unique("order", keep="first", maintain_order=True)
+        written = rows.filter(pl.col("field").is_not_null()).join(there, on="order", how="semi")
+        stands = cells_of(written, there, task, entity).rename({"found": "now"})
+        return cls(task, entity, client, rows, now, stands)
 
     @property
     def orders(self) -> int:
@@ -187,8 +194,7 @@ class _Side:
     def listed(self, refused: pl.DataFrame) -> pl.DataFrame:
         """Columns of `REFUSED`."""
         rows = self.rows.join(refused, on="order", how="inner", maintain_order="left")
-        stands = self._stands()
-        rows = rows.join(stands, on=["order", "field"], how="left", maintain_order="left")
+        rows = rows.join(self.stands, on=["order", "field"], how="left", maintain_order="left")
         is_changed = pl.col("how").is_not_null() & (pl.col("reason") == _CHANGED)
         first = pl.col("order").is_first_distinct()
         none_changed = ~is_changed.any().over("order") & first
@@ -198,18 +204,15 @@ class _Side:
             "task", "action", "key", "reason", "field", "before", written="after", now="now"
         ).cast(REFUSED)  # fmt: skip
 
-    def _stands(self) -> pl.DataFrame:
-        """``order``, ``field``, ``now`` and ``how``: every field that was written, as it stands, and whether that is
-        what was written."""
-        there = self.now.unique("order", keep="first", maintain_order=True)
-        written = self.rows.filter(pl.col("field").is_not_null()).join(there, on="order", how="semi")
-        return cells_of(written, there, self.task, self.entity).rename({"found": "now"})
-
     def restored(self, refused: pl.DataFrame, offset: int) -> pl.DataFrame:
         """Updates that put back what stood there."""
+        made = self.rows.filter(pl.col("action") == "create")["address"].drop_nulls().unique()
         rows = self.rows.filter(pl.col("action").is_in(["update", "recalculate", "deactivate"]))
+        rows = rows.filter(
+            ~pl.col("address").is_in(made.implode())
+        )  # what was given in a second pass goes with the row
         rows = rows.join(refused, on="order", how="anti", maintain_order="left") if rows.height else rows
-        rows = rows.join(self._stands(), on=["order", "field"], how="left", maintain_order="left")
+        rows = rows.join(self.stands, on=["order", "field"], how="left", maintain_order="left")
         numbers = rows.select(pl.col("order").rle_id().cast(pl.UInt32) + offset).to_series()
         is_touch = (pl.col("action") == "recalculate") & (pl.col("was") == pl.col("sent"))
         is_computed = pl.col("wire") == "computed"
@@ -261,7 +264,7 @@ class _Side:
         mine = mine.join(refused, on="order", how="anti", maintain_order="left") if mine.height else mine
         actions = mine.unique("order", maintain_order=True).join(held, on="key", how="left", maintain_order="left")
         gone = actions.with_columns(target="address").select(GONE.names())
-        values = mine.join(self._stands(), on=["order", "field"], how="left", maintain_order="left")
+        values = mine.join(self.stands, on=["order", "field"], how="left", maintain_order="left")
         values = values.select("key", "field", before="now")
         how = {"client": self.client, "tasks": tasks, "leaving": leaving}
         made = removed("delete", self.task, gone, values, offset=offset, held=actions["why"], **how)  # type: ignore[arg-type]

@@ -208,7 +208,7 @@ def _send(folder: Path, profile: str, saved: Any, *, by: str, only: str, check: 
     out_console.print(", ".join(f"{name}: {count}" for name, count in counts.items()), highlight=False)
     _tell(folder, outcomes, causes.save_failures(folder, table))
     if counts["remaining"]:
-        err_console.print(f"{counts['remaining']} are not settled; go on with: p2c resume {folder}", highlight=False)
+        err_console.print(f"{counts['remaining']} are not settled; go on with: p2c apply {folder}", highlight=False)
     is_good = set(outcomes["outcome"].unique()) <= {"verified"}
     return int(any(counts[name] for name in ("conflicts", "failed", "remaining")) or not is_good)
 

@@ -380,7 +380,7 @@ def test_progress_ends_at_the_number_of_actions(world, tmp_path):
     assert seen[-1] == (2, 2)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     kills=st.lists(st.integers(0, 11), max_size=3),
     late=st.booleans(),

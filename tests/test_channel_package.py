@@ -87,6 +87,7 @@ class World:
 
     def __init__(self, url: str, store: Store) -> None:
         self.url, self.store, self.client = url, store, client_of(url)
+        self.http = httpx.Client(base_url=url, timeout=20, trust_env=False)
 
     def rows(self) -> dict[str, dict[str, Any]]:
         with self.store.read() as t:
@@ -98,16 +99,15 @@ class World:
                 t.connection.execute(t.table(entity).delete())
 
     def faults(self, *rules: dict[str, Any]) -> None:
-        httpx.delete(f"{self.url}/sandbox/faults", trust_env=False)
+        self.http.delete("/sandbox/faults")
         if rules:
-            httpx.post(f"{self.url}/sandbox/faults", json=list(rules), trust_env=False).raise_for_status()
+            self.http.post("/sandbox/faults", json=list(rules)).raise_for_status()
 
     def fired(self) -> int:
-        return sum(rule["fired"] for rule in httpx.get(f"{self.url}/sandbox/faults", trust_env=False).json()["rules"])
+        return sum(rule["fired"] for rule in self.http.get("/sandbox/faults").json()["rules"])
 
     def executions(self) -> list[dict[str, Any]]:
-        url = f"{self.url}/data/DataManagementExecutionJobDetails"
-        return list(httpx.get(url, trust_env=False).json()["value"])
+        return list(self.http.get("/data/DataManagementExecutionJobDetails").json()["value"])
 
     def send(self, rows: Sequence[Row]) -> pl.DataFrame:
         answers = PACKAGE.send(self.client, chunk_of(self.client, rows))
@@ -122,7 +122,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     reference(store)
     with serve(build_app("fno", store, settings(package_row_s=0.0001))) as url:
         world = World(url, store)
-        with world.client:
+        with world.client, world.http:
             yield world
     store.close()
 
@@ -272,14 +272,15 @@ def test_a_fault_at_any_call_neither_loses_nor_doubles_a_row(world: World, rule:
     assert [(one["TargetRecordsCreatedCount"], one["TargetRecordsUpdatedCount"]) for one in made] == [(4, 0)]
 
 
-def test_an_address_that_has_ended_is_asked_for_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_that_has_ended_is_asked_for_anew(tmp_path: Path) -> None:
     store = Store(tmp_path / "fno.sqlite", load_schema("fno"))
     reference(store)
-    with serve(build_app("fno", store, settings(blob_lifetime_s=0.4))) as url:
+    with serve(build_app("fno", store, settings(blob_lifetime_s=1.0))) as url:
         world = World(url, store)
-        world.faults({"kind": "latency", "seconds": 0.6, "path": "ImportFromPackage", "first": 1})
-        with world.client:
+        with world.client, world.http:
+            world.faults({"kind": "latency", "seconds": 1.2, "path": "ImportFromPackage", "first": 1})
             assert world.send(some(2))["state"].to_list() == ["created"] * 2
+            assert world.fired() == 1
     store.close()
 
 
@@ -321,15 +322,14 @@ with client_of(sys.argv[1]) as client:
 def test_an_apply_that_is_killed_goes_on_with_what_it_had_sent(
     world: World, tmp_path: Path, rule: dict[str, Any]
 ) -> None:
-    sides = Sides()
+    before, sides = len(world.executions()), Sides()
     sides.fno.root = world.url
     for at in range(1200):
-        sides.account(f"{len(world.executions())}-{at:05}")  # another plan each time: its hash names the import
+        sides.account(f"{before}-{at:05}")  # another plan each time: its hash names the import
     run = sides.compare(tmp_path, "accounts")
     plan(run, templates=TEMPLATES, clients=sides.clients)
     approve(run, "ann")
-    before = len(world.executions())
-    world.faults({"kind": "latency", "seconds": 60, "method": "POST" if "after" in rule else "PUT", **rule})
+    world.faults({"kind": "latency", "seconds": 4, "method": "POST" if "after" in rule else "PUT", **rule})
     process = subprocess.Popen([sys.executable, "-c", _KILLED, world.url, str(run), *sys.path])
     deadline = time.monotonic() + 60
     while not world.fired():
@@ -355,7 +355,7 @@ def test_a_canceled_execution_leaves_its_rows_in_doubt(world: World) -> None:
     while len(world.executions()) == before or not world.executions()[-1]["TargetRecordsCreatedCount"]:
         time.sleep(0.02)
     name = world.executions()[-1]["JobId"]
-    httpx.post(f"{world.url}/sandbox/packages", json={"cancel": name}, trust_env=False).raise_for_status()
+    world.http.post("/sandbox/packages", json={"cancel": name}).raise_for_status()
     sending.join()
     assert 0 < len(world.rows()) < 3000
     assert answers[0].select("state", "again").unique().rows() == [("doubt", "look")]

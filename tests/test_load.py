@@ -16,12 +16,14 @@ from typer.testing import CliRunner
 from p2c_lib import apply as applying
 from p2c_lib import execution, load_notebook, load_plan
 from p2c_lib.cli import app
-from p2c_lib.errors import ConnectError, ParameterError, PlanError
+from p2c_lib.errors import ConnectError, ParameterError, PlanError, SandboxError
 from p2c_lib.load import run_load
 from p2c_lib.load_plan import Load, approve, load_table, parts_of, read_load, survey
 from p2c_lib.load_report import left_table, outcome_table, words
 from p2c_lib.model import all_tasks, find_task, load_templates
+from p2c_lib.pull import pull
 from p2c_lib.sandbox import lifecycle
+from p2c_lib.sandbox.data import generate
 
 TEMPLATES = load_templates()
 TASKS = [
@@ -140,6 +142,35 @@ def test_rows_that_differ_are_listed_and_changed_only_with_update(loaded, pair):
     assert "Both sides are in step" in words(changed)
 
 
+def test_lookups_that_form_a_circle_are_filled_when_all_rows_are_there(tmp_path):
+    overlay = tmp_path / "circle.yaml"
+    overlay.write_text(
+        "overlay: circle\ntasks:\n  accounts:\n    fields:\n      InvoiceAccount: {add: true, "
+        "source: parentaccountid.accountnumber, parent: {entity: CustomersV2, column: CustomerAccount, "
+        "task: accounts}}\n"
+    )
+    templates = load_templates((overlay,))
+    pair = Pair(tmp_path / "pair", counts={"accounts": 6, "contacts": 0, "products": 1}, to_load="fno")
+    try:
+        with pair.clients() as clients:
+            rows = pull(clients["sales"], "accounts", ["accountid", "accountnumber"]).sort("accountnumber")
+            ids, numbers = rows["accountid"].to_list(), rows["accountnumber"].to_list()
+            for mine, other in zip(
+                ids, [*ids[1:], ids[0]], strict=True
+            ):  # each belongs to the next, the last to the first
+                pair.change("sales", "accounts", {"accountid": mine}, {"_parentaccountid_value": other})
+            task = find_task("accounts", templates)
+            load = survey(pair.profile(), clients, [task], templates, tmp_path / "circle", bucket_rows=2)
+            load = run_load(approve(load, "a tester"), pair.profile(), clients, templates)
+            found = pull(clients["fno"], "CustomersV2", ["CustomerAccount", "InvoiceAccount"])
+    finally:
+        lifecycle.stop(pair.folder)
+    (line,) = load.facts["outcome"]
+    assert (line["created"], line["updated"], line["matched"], line["left"]) == (6, 6, 6, 0)
+    pays = dict(found.select("CustomerAccount", "InvoiceAccount").iter_rows())
+    assert [pays[number] for number in numbers] == [*numbers[1:], numbers[0]]
+
+
 def test_a_load_is_refused_unapproved_changed_unready_or_in_other_hands(loaded, pair):
     load = planned(pair, "refused", ["products"])
     with pair.clients() as clients, pytest.raises(PlanError, match="was not approved"):
@@ -206,10 +237,11 @@ def test_ranges_are_said_in_each_services_words(pair):
         (part,) = parts_of(task, plan, clients)
     assert part.rows == 5
     assert part.source == (
-        "(salesorderid/ordernumber lt 'ORD-2' or salesorderid/ordernumber eq null)",
+        "salesorderid/ordernumber lt 'ORD-2'",
+        "salesorderid/ordernumber eq null",
         "salesorderid/ordernumber ge 'ORD-2'",
     )
-    assert part.found[1] == "SalesOrderNumber ge 'ORD-2'"
+    assert part.found == ("SalesOrderNumber lt 'ORD-2'", "SalesOrderNumber ge 'ORD-2'")
 
 
 def test_the_command_shows_a_plan_sends_nothing_unasked_and_goes_on(loaded, pair, monkeypatch):
@@ -242,3 +274,22 @@ def test_the_notebook_plans_without_a_name_and_sends_with_one(loaded, pair, monk
         load_notebook.begin(tasks="produts")
     with pytest.raises(ParameterError, match="yes or no"):
         load_notebook.begin(update="maybe")
+
+
+def test_a_sandbox_to_load_lacks_just_what_the_other_side_would_bring():
+    counts = {"accounts": 60, "contacts": 80, "products": 40, "orders": 60}
+    whole, bare = generate("small", counts=counts), generate("small", counts=counts, to_load="both")
+    assert set(bare.fno["CustomersV2"]["IsExternallyMaintained"]) == {"No"}
+    assert set(bare.fno["CDSContactPersons"]["IsContactPersonExternallyMaintained"]) == {"No"}
+    assert not [name for name in bare.fno if "Sales" in name]
+    assert bare.fno["CustomerGroups"].equals(whole.fno["CustomerGroups"])
+    assert bare.fno["SellableReleasedProducts"].equals(whole.fno["SellableReleasedProducts"])
+    assert bare.sales["accounts"].equals(whole.sales["accounts"]) and "invoices" not in bare.sales
+    named = pl.concat([bare.sales[lines]["_productid_value"] for lines in ("quotedetails", "salesorderdetails")])
+    assert named.drop_nulls().is_in(bare.sales["products"]["productid"].implode()).all()
+    assert 0 < bare.sales["products"].height < whole.sales["products"].height
+    only = generate("small", counts=counts, to_load="fno")
+    assert only.sales["products"].equals(whole.sales["products"])
+    for wrong in ({"to_load": "f&o"}, {"to_load": "fno", "drift": True}):
+        with pytest.raises(SandboxError):
+            generate("small", counts=counts, **wrong)

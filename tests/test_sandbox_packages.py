@@ -77,6 +77,7 @@ class Dmf:
     def __init__(self, url: str, store: Store) -> None:
         self.url, self.store = url, store
         self.http = httpx.Client(base_url=url, timeout=30, trust_env=False)
+        self.blobs = httpx.Client(timeout=30, trust_env=False)  # sends no token
 
     def act(self, name: str, **given: Any) -> Any:
         answer = self.http.post(ACTIONS + name, json=given)
@@ -90,7 +91,7 @@ class Dmf:
 
     def upload(self, data: bytes, name: str = "p.zip") -> str:
         url = json.loads(self.act("GetAzureWriteUrl", uniqueFileName=name))["BlobUrl"]
-        assert httpx.put(url, content=data, headers={"x-ms-blob-type": "BlockBlob"}, trust_env=False).status_code == 201
+        assert self.blobs.put(url, content=data, headers={"x-ms-blob-type": "BlockBlob"}).status_code == 201
         return str(url)
 
     def wishes(self, url: str, execution: str, **changes: Any) -> dict[str, Any]:
@@ -130,6 +131,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
             dmf = Dmf(stack.enter_context(serve(build_app("fno", store, settings(**knobs)))), store)
             stack.callback(store.close)
             stack.callback(dmf.http.close)
+            stack.callback(dmf.blobs.close)
             return dmf
 
         yield begin
@@ -170,12 +172,12 @@ def test_a_row_that_is_refused_keeps_no_other_back_and_is_named_in_the_error_fil
     assert "'lots'" in said["C-2"] and "already exists" in said["C-1"]
     assert "The value '77' in field 'Customer group' is not found in the related table 'Customer groups'" in said["C-3"]
     of = {"executionId": run, "entityName": "Customers V2"}
-    staging = httpx.get(dmf.act("GetImportStagingErrorFileUrl", **of), trust_env=False).content.decode("utf-16")
+    staging = dmf.blobs.get(dmf.act("GetImportStagingErrorFileUrl", **of)).content.decode("utf-16")
     assert [line[:2] for line in csv.reader(io.StringIO(staging))][1:] == [["C-2", "bad number"], ["C-1", "again"]]
     assert dmf.act("GetImportTargetErrorKeysFileUrl", **of) == ""  # nobody asked for it to be made
     assert dmf.act("GenerateImportTargetErrorKeysFile", **of) is True
     assert dmf.act("GetImportTargetErrorKeysFileUrl", **of) == ""  # it is being made
-    keys = httpx.get(dmf.act("GetImportTargetErrorKeysFileUrl", **of), trust_env=False).content.decode("utf-16")
+    keys = dmf.blobs.get(dmf.act("GetImportTargetErrorKeysFileUrl", **of)).content.decode("utf-16")
     assert list(csv.reader(io.StringIO(keys))) == [["CUSTOMERACCOUNT"], ["C-3"]]
     details = dmf.http.get(f"/data/DataManagementExecutionJobDetails?$filter=JobId eq '{run}'").json()["value"]
     assert [(one["TargetRecordsCreatedCount"], one["TargetRecordsErrorCount"]) for one in details] == [(1, 1)]
@@ -343,30 +345,30 @@ def test_a_number_sequence_fills_what_the_map_says_is_generated(dmf: Dmf, run: s
 def test_blobs_come_whole_or_in_blocks_and_azure_refuses_in_its_own_words(dmf: Dmf, run: str) -> None:
     url = json.loads(dmf.act("GetAzureWriteUrl", uniqueFileName="../../b l o b"))["BlobUrl"]
     data = customers([GOOD])
-    plain = httpx.put(url, content=data, trust_env=False)
+    plain = dmf.blobs.put(url, content=data)
     assert (plain.status_code, plain.headers["x-ms-error-code"]) == (400, "MissingRequiredHeader")
     for at, block in enumerate(("YQ==", "Yg==")):
         half = data[at * 100 : None if at else 100]
-        assert httpx.put(f"{url}&comp=block&blockid={block}", content=half, trust_env=False).status_code == 201
+        assert dmf.blobs.put(f"{url}&comp=block&blockid={block}", content=half).status_code == 201
     listing = "<BlockList><Latest>YQ==</Latest><Latest>{}</Latest></BlockList>"
-    unknown = httpx.put(f"{url}&comp=blocklist", content=listing.format("Yw=="), trust_env=False)
+    unknown = dmf.blobs.put(f"{url}&comp=blocklist", content=listing.format("Yw=="))
     assert (unknown.status_code, unknown.headers["x-ms-error-code"]) == (400, "InvalidBlockList")
-    assert httpx.put(f"{url}&comp=blocklist", content=listing.format("Yg=="), trust_env=False).status_code == 201
-    assert httpx.get(url, trust_env=False).content == data
+    assert dmf.blobs.put(f"{url}&comp=blocklist", content=listing.format("Yg==")).status_code == 201
+    assert dmf.blobs.get(url).content == data
     assert dmf.act("ImportFromPackage", **dmf.wishes(url, run)) == run
     assert dmf.ended(run) == "Succeeded"
     read_only = url.replace("sp=rw", "sp=r")
-    assert httpx.put(read_only, content=b"x", trust_env=False).status_code == 403
+    assert dmf.blobs.put(read_only, content=b"x").status_code == 403
 
 
 def test_addresses_end_and_blobs_need_no_token_where_all_else_does(start: Start) -> None:
     dmf = start(blob_lifetime_s=0.3, require_token=True)
     assert dmf.http.post(ACTIONS + "GetAzureWriteUrl", json={"uniqueFileName": "x"}).status_code == 401
-    token = httpx.post(f"{dmf.url}/sandbox/token", trust_env=False).json()["access_token"]
+    token = dmf.blobs.post(f"{dmf.url}/sandbox/token").json()["access_token"]
     dmf.http.headers["Authorization"] = f"Bearer {token}"
     url = dmf.upload(customers([GOOD]))
     time.sleep(0.4)
-    late = httpx.put(url, content=b"x", headers={"x-ms-blob-type": "BlockBlob"}, trust_env=False)
+    late = dmf.blobs.put(url, content=b"x", headers={"x-ms-blob-type": "BlockBlob"})
     assert (late.status_code, late.headers["x-ms-error-code"]) == (403, "AuthenticationFailed")
     assert "(403) Forbidden" in dmf.refused("ImportFromPackage", **dmf.wishes(url, "late"))
 
@@ -381,9 +383,10 @@ def test_executions_take_their_time_one_after_the_other_and_can_be_canceled(star
     seen = set()
     while (state := dmf.act("GetExecutionSummaryStatus", executionId="A")) not in ENDED:
         seen.add(state)
+        time.sleep(0.01)
     assert seen == {"NotRun", "Executing"} and state == "Succeeded"
     assert dmf.act("GetExecutionSummaryStatus", executionId="C") == "NotRun"  # its turn comes after B's
-    assert httpx.post(f"{dmf.url}/sandbox/packages", json={"cancel": "C"}, trust_env=False).json()["canceled"]
+    assert dmf.blobs.post(f"{dmf.url}/sandbox/packages", json={"cancel": "C"}).json()["canceled"]
     assert (dmf.ended("B"), dmf.ended("C")) == ("Succeeded", "Canceled")
     with dmf.store.read() as t:  # the limits of users, which packages do not count against, leave one other request
         names = [row["CustomerAccount"] for row in t.rows(t.table("CustomersV2").select())]
@@ -395,9 +398,7 @@ def test_a_second_import_call_at_the_same_time_is_refused(dmf: Dmf, run: str) ->
     answers: dict[str, httpx.Response] = {}
 
     def call(name: str, url: str) -> None:
-        answers[name] = httpx.post(
-            dmf.url + ACTIONS + "ImportFromPackage", json=dmf.wishes(url, name), trust_env=False, timeout=30
-        )
+        answers[name] = dmf.blobs.post(dmf.url + ACTIONS + "ImportFromPackage", json=dmf.wishes(url, name), timeout=30)
 
     threads = [threading.Thread(target=call, args=(f"{run}-{at}", url)) for at, url in enumerate(urls)]
     for thread in threads:
@@ -419,7 +420,7 @@ def test_an_export_gives_a_package_that_can_be_imported_again(dmf: Dmf, run: str
     dmf.load(customers([["C-1", 'שלום\n"x"', "10", "12345678901234567.89"]]), f"{run}-in")
     before = dmf.rows()["C-1"]
     assert dmf.act("ExportToPackage", **wishes, legalEntityId="usmf") == run
-    data = httpx.get(dmf.act("GetExportedPackageUrl", executionId=run), trust_env=False).content
+    data = dmf.blobs.get(dmf.act("GetExportedPackageUrl", executionId=run)).content
     with dmf.store.transaction() as t:
         t.connection.execute(t.table("CustomersV2").delete())
     assert dmf.load(data, f"{run}-again") == "Succeeded"
@@ -430,10 +431,10 @@ def test_an_export_gives_a_package_that_can_be_imported_again(dmf: Dmf, run: str
 def test_faults_strike_packages_like_all_else(dmf: Dmf, run: str) -> None:
     url = dmf.upload(customers([GOOD]))
     rule = {"kind": "error", "path": "ImportFromPackage", "first": 1, "done": True, "status": 503}
-    httpx.post(f"{dmf.url}/sandbox/faults", json=[rule], trust_env=False)
+    dmf.blobs.post(f"{dmf.url}/sandbox/faults", json=[rule])
     assert dmf.http.post(ACTIONS + "ImportFromPackage", json=dmf.wishes(url, run)).status_code == 503
     assert dmf.ended(run) == "Succeeded"  # it was done all the same, under the name that was given
-    httpx.delete(f"{dmf.url}/sandbox/faults", trust_env=False)
+    dmf.blobs.delete(f"{dmf.url}/sandbox/faults")
 
 
 def test_what_may_not_be_written_is_refused_row_by_row(start: Start) -> None:

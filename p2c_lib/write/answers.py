@@ -11,6 +11,7 @@ from p2c_lib.write.saved import Plan
 
 __all__ = ["ANSWERED", "answers"]
 
+_BLOCK = 1 << 25  # bytes
 _LINE = pl.Schema(
     {
         "phase": pl.String,
@@ -62,11 +63,15 @@ def answers(plan: Plan) -> pl.DataFrame:
 
 
 def _lines(path: Path) -> pl.DataFrame:
-    data = path.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]  # what a kill left half-written says nothing
-    if not whole:
-        return _LINE.to_frame()
+    """All whole lines, read a block at a time: what stands beside a few columns is far more than they are."""
+    frames, rest = [_LINE.to_frame()], b""
     try:
-        return pl.read_ndjson(whole, schema=_LINE)
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                cut = (rest + block).rfind(b"\n") + 1  # what a kill left half-written says nothing
+                whole, rest = (rest + block)[:cut], (rest + block)[cut:]
+                if whole:
+                    frames.append(pl.read_ndjson(whole, schema=_LINE))
     except pl.exceptions.PolarsError as error:
         raise PlanError(f"{path}: a line is not whole and others follow ({error}): restore it from a copy") from None
+    return pl.concat(frames)

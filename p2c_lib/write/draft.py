@@ -23,6 +23,7 @@ _NO_DATE = "1900-01-01T00:00:00Z"  # how X++ holds an empty date
 _MOMENT = "%Y-%m-%dT%H:%M:%S%.fZ"
 # Parents of this task's creates that the same plan makes first.
 _MADE = pl.Schema({"source_row": pl.UInt32(), "field": pl.String(), "parent": pl.String(), "set": pl.String()})
+_OFFER = ["source_row", "field", "value", "why", "parent", "parent_order", "set"]
 
 
 class Draft:
@@ -36,8 +37,12 @@ class Draft:
         offset: int,
         parents: dict[tuple[str, str], pl.DataFrame],
         staged: Staged | None = None,
+        coming: Mapping[tuple[str, str], pl.Series] | None = None,
     ) -> None:
-        self.task, self.entity, self.parents = task, entity, parents
+        self.task, self.entity, self.parents, self.coming = task, entity, parents, coming or {}
+        # Rows made without a field, by the task and column of its parent: source_row, field, value, set.
+        self.late: dict[tuple[str, str], pl.DataFrame] = {}
+        self.whole = pl.DataFrame(schema={"order": pl.UInt32, "why": pl.String})  # creates that are held back
         self.system = task.destination.system
         self.rows = pl.read_parquet(place / "rows.parquet")
         self.outcomes = pl.read_parquet(place / "outcomes.parquet").select("key", "field", "code", "reason")
@@ -94,15 +99,23 @@ class Draft:
         offers = []
         for field in self.task.fields:
             for parent in field.parent:
-                known = self.parents.get((parent.task, parent.column)) if parent.task else None
-                if known is not None:
+                place = parent.task or "", parent.column
+                known, later = self.parents.get(place), self.coming.get(place)
+                if later is not None:
+                    mine = waits.filter((pl.col("field") == field.destination) & pl.col("value").is_in(later.implode()))
+                    self.late[place] = mine = mine.with_columns(set=pl.lit(parent.entity))
+                    offers.append(
+                        mine.with_columns(pl.lit(None, pl.String).alias(n) for n in ("why", "parent", "parent_order"))
+                    )
+                elif known is not None:
                     mine = waits.filter(pl.col("field") == field.destination).join(known, on="value")
                     offers.append(mine.with_columns(set=pl.lit(parent.entity)))
         if not offers:
             nothing = {"after_order": pl.lit(None, pl.UInt32), "parent_held": pl.lit(None, pl.String)}
             return waits.clear().select("source_row", **nothing)
-        found = pl.concat(offers)
-        self.made = found.select(_MADE.names()).unique(["source_row", "field"], keep="first", maintain_order=True)
+        found = pl.concat([offer.cast({"parent_order": pl.UInt32}).select(_OFFER) for offer in offers])
+        self.made = found.filter(pl.col("parent_order").is_not_null())
+        self.made = self.made.select(_MADE.names()).unique(["source_row", "field"], keep="first", maintain_order=True)
         rows = waits.group_by("source_row").agg(wanted=pl.col("field").n_unique())
         made = found.group_by("source_row").agg(
             offered=pl.col("field").n_unique(),
@@ -191,6 +204,8 @@ class Draft:
         unknown = unmapped.filter(pl.col("field") == name).group_by("order").agg(unknown=pl.col("value").first())
         part = part.join(cells, on="source_row", how="left", maintain_order="left")
         is_new = pl.lit(field.role != "computed") & (pl.col("action") == "create")
+        late = [rows.filter(pl.col("field") == name)["source_row"] for rows in self.late.values()]
+        is_new &= ~pl.col("source_row").is_in(pl.concat(late).implode()) if late else pl.lit(True)
         part = part.filter(is_new | pl.col("outcome").is_not_null())
         part = part.join(unknown, on="order", how="left", maintain_order="left")
         if self.staged:
@@ -367,6 +382,7 @@ class Draft:
     def _offer_parents(self, base: pl.DataFrame, wanted: pl.DataFrame, fields: pl.DataFrame) -> None:
         """Keep what later tasks may point to: values of this task's created rows, by column."""
         held = fields.group_by("order").agg(why=pl.col("whole").first())
+        self.whole = held.drop_nulls()
         orders = base.select("order", "action", parent="key").join(held, on="order", how="left", maintain_order="left")
         for name in (n for n, dtype in wanted.schema.items() if dtype == pl.String):
             offered = orders.with_columns(value=wanted[name].str.strip_chars().str.to_lowercase())

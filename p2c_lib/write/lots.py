@@ -11,10 +11,12 @@ import polars as pl
 from p2c_lib.channels import ACTIONS, CELLS, Chunk, Verb, json_object, json_text
 from p2c_lib.connect import Client, Entity
 
-__all__ = ["Lot", "Work", "answer_facts", "intent_facts", "works"]
+__all__ = ["TOLD", "Lot", "Work", "answer_facts", "intent_facts", "works"]
 
 _TEXTS = ("etag", "id", "error", "code", "reason")
 _RAW = ("status", "version", "found")
+TOLD = ("etag", "id", "status", "code")
+"""Columns of a lot that the answers have as well."""
 _VERBS: dict[str, Verb] = {
     "create": "create",
     "update": "update",
@@ -31,7 +33,7 @@ class Lot:
     Attributes:
         actions: A row an action: ``order``, ``task``, ``action``, ``key``, ``target``, ``etag``, ``after_order``,
             ``staged_order``, ``start`` and ``size`` (its cells), ``id`` (that a new row is given), ``why`` (it is
-            looked at, as `p2c_lib.write.standing` has it), ``said`` (the error that it met).
+            looked at, as `p2c_lib.write.standing` has it), ``said``, ``status`` and ``code`` (the error that it met).
     """
 
     actions: pl.DataFrame
@@ -84,7 +86,11 @@ class Work:
             ids = own_ids(self.plan, self.entity.name, actions["key"])
         return Lot(
             actions.with_columns(
-                id=pl.Series(ids, dtype=pl.String), why=why.cast(pl.String), said=pl.lit(None, pl.String)
+                id=pl.Series(ids, dtype=pl.String),
+                why=why.cast(pl.String),
+                said=pl.lit(None, pl.String),
+                status=pl.lit(None, pl.UInt16),
+                code=pl.lit(None, pl.String),
             )
         )
 

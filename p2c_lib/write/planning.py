@@ -17,6 +17,7 @@ from p2c_lib.model import Task, Template, all_tasks
 from p2c_lib.write.draft import Draft
 from p2c_lib.write.removal import check_names, extra_rows, in_order, removed
 from p2c_lib.write.saved import LEFT_OUT, PLAN_COLUMNS, Plan, check_addresses, head_of, save
+from p2c_lib.write.second import coming, second_pass
 from p2c_lib.write.staging import staged_by
 from p2c_lib.write.totals import settle
 
@@ -69,12 +70,13 @@ def plan(
         entity = known.entity(task.destination.entity)
         offset = sum(_actions(frame) for frame in frames)
         staged = staged_by(first_leg(run_dir, task), frames)
-        draft = Draft(_place(run_dir, task), task, entity, offset, parents, staged)
+        draft = Draft(_place(run_dir, task), task, entity, offset, parents, staged, coming(run_dir, task, chosen))
         drafts.append(draft)
         fields, rest = draft.build(client, known)
         frames.append(fields)
         left_out.append(rest)
     rows = settle(drafts, pl.concat(frames), all_tasks(templates), clients)
+    rows = pl.concat([rows, second_pass(drafts, parents, sum(_actions(frame) for frame in frames))])
     going = [task for task in chosen if task.name in (*delete, *deactivate)]
     rows = _with_removals(run_dir, rows, going, set(delete), all_tasks(templates), clients)
     rest = pl.concat(left_out)

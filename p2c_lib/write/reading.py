@@ -13,7 +13,7 @@ from p2c_lib.connect.pages import dtype
 from p2c_lib.pull import ETAG, pull
 from p2c_lib.store import StoreClient
 
-__all__ = ["bound_to", "keys_of", "read_rows"]
+__all__ = ["addressed", "bound_to", "keys_of", "read_rows"]
 
 _AT_ONCE = {"sales": 50, "fno": 20}
 """Keys in one filter: F&O takes queries of 2,048 characters and filters of 100 nodes, Sales far longer ones."""
@@ -74,6 +74,25 @@ def read_rows(client: Client, entity: Entity, keys: pl.DataFrame, columns: Seque
             frames = pool.map(lambda part: _by_name(client, entity, part, names, wanted), parts)
         found.append(_joined(keys, pl.concat(frames), names, entity, columns))
     return pl.concat(found)
+
+
+def addressed(client: Client, entity: Entity, actions: pl.DataFrame) -> pl.DataFrame:
+    """Find the rows of updates that a plan could not name, as it makes them itself.
+
+    Args:
+        client: Of their system.
+        entity: Their set.
+        actions: ``order``, ``target`` (JSON: the task's key) and ``etag``, among others.
+
+    Returns:
+        The actions whose row is there, once: ``target`` is the set's own key, ``etag`` the row's version.
+    """
+    keys = pl.concat([actions.select("order"), keys_of(actions["target"])], how="horizontal")
+    found = read_rows(client, entity, keys, [])
+    key = pl.struct(as_text(name, found.schema[name]).alias(name) for name in entity.key).struct.json_encode()
+    told = found.select("order", target=key, etag=pl.col(ETAG)).unique("order", keep="none")
+    rest = actions.drop("target", "etag").join(told, on="order", how="inner", maintain_order="left")
+    return rest.select(actions.columns)
 
 
 def bound_to(client: Client, entity: Entity, column: str, rows: pl.DataFrame) -> pl.DataFrame:

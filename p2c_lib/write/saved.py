@@ -172,7 +172,7 @@ def save(made: Plan) -> Plan:
         PlanError: Another plan of this run has been sent, wholly or in part.
     """
     folder, digest = made.folder, _hash(made.head, made.rows)
-    earlier = read_plan(folder.parent) if (folder / "plan.json").exists() else None
+    earlier = _as_approved(_stored(folder.parent)) if (folder / "plan.json").exists() else None
     if earlier and earlier.hash == digest:
         return earlier
     if earlier and is_being_sent(earlier):
@@ -216,11 +216,32 @@ def read_plan(run_dir: Path) -> Plan:
         run_dir: The run's folder.
 
     Returns:
-        The plan as it was saved.
+        The plan as it was saved, and as it was approved.
 
     Raises:
-        PlanError: There is none, it is broken, or its content does not fit its hash.
+        PlanError: There is none, it is broken, its content does not fit its hash, or the approval was changed after it
+            was given.
     """
+    return _with_orders(_stored(run_dir))
+
+
+def _with_orders(made: Plan) -> Plan:
+    """The plan with the actions that were approved; an approval of other content is for `apply` to refuse."""
+    if not made.approved or made.approved["hash"] != made.hash:
+        return made
+    check_seal(made.folder, made.approved)
+    return replace(made, orders=approved_orders(made.folder, made.approved))
+
+
+def _as_approved(made: Plan) -> Plan:
+    """The same; an approval that does not hold counts as none, so that another can be given."""
+    try:
+        return _with_orders(made)
+    except PlanError:
+        return replace(made, approved=None)
+
+
+def _stored(run_dir: Path) -> Plan:
     folder = run_dir / "plan"
     again = "compare again in a new run, and plan that one"
     try:
@@ -230,9 +251,6 @@ def read_plan(run_dir: Path) -> Plan:
         left_out = pl.DataFrame(document["left_out"], schema=LEFT_OUT)
         made = Plan(folder, rows, head, document["hash"], document["created"], document["approved"], left_out)
         is_same = rows.schema == PLAN_COLUMNS and _hash(head, rows) == made.hash
-        if made.approved and made.approved["hash"] == made.hash:
-            check_seal(folder, made.approved)
-            made = replace(made, orders=approved_orders(folder, made.approved))
     except FileNotFoundError:
         raise PlanError(f"{run_dir} holds no plan; make one first: p2c plan {run_dir}") from None
     except (ValueError, KeyError, TypeError, AttributeError, pl.exceptions.PolarsError) as error:
@@ -259,7 +277,7 @@ def approve(run_dir: Path, by: str, wanted: Wanted | None = None) -> Plan:
     """
     if not by.strip():
         raise PlanError("who approves the plan? give a name")
-    made, wanted = read_plan(run_dir), wanted or Wanted()
+    made, wanted = _as_approved(_stored(run_dir)), wanted or Wanted()
     is_whole = made.approved is not None and made.approved["hash"] == made.hash and made.orders is None
     if is_whole and is_being_sent(made):
         return made  # it is being sent: who approved that stays on record

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import polars as pl
@@ -18,7 +18,8 @@ from p2c_lib.errors import ConnectError, P2CError, PermissionDenied, SignInError
 from p2c_lib.journal import FINAL, SETTLED, Journal
 from p2c_lib.pace import next_rows
 from p2c_lib.store import StoreClient
-from p2c_lib.write.lots import Lot, Work, answer_facts, intent_facts, works
+from p2c_lib.write.lots import TOLD, Lot, Work, answer_facts, intent_facts, works
+from p2c_lib.write.reading import addressed
 from p2c_lib.write.saved import Plan
 from p2c_lib.write.staging import merge
 from p2c_lib.write.standing import is_unique, look
@@ -188,10 +189,13 @@ class Sender:
             orient="row",
         )
         self.sent += int(told_["state"].is_in(["created", "updated"]).sum())
-        self._note(actions.drop("etag", "id").join(told_, on="order"))
+        self._note(actions.drop(*TOLD).join(told_, on="order"))
 
     def _send_all(self, work: Work) -> None:
         """Send one work, what others of it wait for first."""
+        work = self._addressed(work)
+        if work.actions.is_empty():
+            return
         client, rows = work.client, work.actions.height
         is_asked = self.forced is not None or rows > FEW
         offers = offered(client, work.entity, _whole(work)) if is_asked else ("single",)
@@ -205,6 +209,22 @@ class Sender:
                 break  # they wait for each other
             self._send(work, channel, ready)
             pending = pending.filter(waits)
+
+    def _addressed(self, work: Work) -> Work:
+        """Updates of rows that this plan has made itself get key and ETag now; where there is no row they wait."""
+        unknown = (work.actions["etag"].is_null()) & (work.verb == "update")
+        if not unknown.any():
+            return work
+        asked = work.actions.filter(unknown)
+        try:
+            there = addressed(work.client, work.entity, asked)
+        except P2CError as error:
+            self.stop = error
+            return replace(work, actions=work.actions.clear())
+        gone = asked.join(there, on="order", how="anti")
+        reason = pl.lit("its row could not be made")
+        self._note(gone.drop("etag").with_columns(why=pl.lit("new"), state=pl.lit("held"), reason=reason))
+        return replace(work, actions=pl.concat([work.actions.filter(~unknown), there]).sort("order"))
 
     def _again_whole(self, work: Work) -> pl.DataFrame:
         """Chunks whose fate is not known go to a channel that can say it for the chunk as a whole; gives the rest."""
@@ -289,7 +309,7 @@ class Sender:
             .then(pl.lit("its parent could not be made"))
             .otherwise(pl.lit("its row could not be brought into the store"))
         ).to_series()
-        self._note(actions.with_columns(state=pl.lit("held"), reason=reasons).filter(held).drop("etag", "id"))
+        self._note(actions.with_columns(state=pl.lit("held"), reason=reasons).filter(held).drop(*TOLD))
         return Lot(actions.filter(~held))
 
     def _stands(self, orders: pl.Series, states: tuple[str, ...]) -> pl.Series:
@@ -342,12 +362,12 @@ class Sender:
                 is_out = isinstance(error, (SignInError, PermissionDenied, Throttled))  # refused at the door
                 facts = {name: pl.lit(value) for name, value in told(error).items()}
                 state = pl.lit("open" if is_out else "doubt")
-                self._note(lot.actions.drop("etag", "id").with_columns(state=state, **facts))
+                self._note(lot.actions.drop(*TOLD).with_columns(state=state, **facts))
                 continue
             rows = lane.channel.rows_a_call
             if not lane.channel.repeatable:
                 lane.rows = next_rows(lane.rows, lot.actions.height, sent.seconds, rows, _AIM_S)
-            parts.append(lot.actions.drop("etag", "id").join(sent.answers, on="order"))
+            parts.append(lot.actions.drop(*TOLD).join(sent.answers, on="order"))
         if not parts:
             return again
         answers = pl.concat(parts)
@@ -367,7 +387,7 @@ class Sender:
         if self.stop is not None:
             self._note(answers)
             return []
-        known = work.actions.join(answers.select("order", "state", "error"), on="order", how="inner")
+        known = work.actions.join(answers.select("order", "state", "error", "status", "code"), on="order", how="inner")
         if kind == "send":
             tired = self._tried(known["order"]) >= _PATIENCE
             self._note(answers.filter(tired))
@@ -379,9 +399,10 @@ class Sender:
             self.lost |= set(lost["order"])
             self._write(lost)
             why = known["state"].replace_strict({"doubt": "lost", "conflict": "changed", "failed": "refused"})
-        lot = work.lot(known.drop("state", "error"), why)
+        lot = work.lot(known.drop("state", "error", "status", "code"), why)
         size = _ONE_BY_ONE if lane.channel.rows_a_call == 1 else lane.rows
-        return [Lot(part) for part in lot.actions.with_columns(said=known["error"]).iter_slices(size) if part.height]
+        met = lot.actions.with_columns(said=known["error"], status=known["status"], code=known["code"])
+        return [Lot(part) for part in met.iter_slices(size) if part.height]
 
     # --- what became of it ------------------------------------------------------------------------------------
 
