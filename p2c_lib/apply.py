@@ -19,7 +19,8 @@ from p2c_lib.connect import Client
 from p2c_lib.errors import PlanError
 from p2c_lib.journal import Journal
 from p2c_lib.write import check_addresses, read_plan
-from p2c_lib.write.sender import Applied, Progress, Pulse, Sender
+from p2c_lib.write.sender import Sender
+from p2c_lib.write.tally import Applied, Progress, Pulse
 
 __all__ = ["Applied", "Pulse", "apply", "counts", "journal_table"]
 

@@ -95,8 +95,9 @@ def _store_url(profile: Profile, parameters: Mapping[str, Any]) -> str:
 
 def _clear(folder: Path) -> None:
     earlier = read_run(folder)["run_id"]
-    if (folder / "plan").exists():
-        (folder / "plan").rename(folder / f"plan-{earlier}")
+    for name in ("plan", "undo"):
+        if (folder / name).exists():
+            (folder / name).rename(folder / f"{name}-{earlier}")
     for name in ("tasks", "docs", "notebooks", "readings"):
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in (

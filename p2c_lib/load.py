@@ -169,6 +169,8 @@ class _Loader:
         for task, parts in plans:
             if self.round[task.name]:
                 self._pass(task, parts, second=True)
+        for task, parts in plans:
+            self._look_again(task, parts)
 
     @staticmethod
     def _round(later: Sequence[str], task: Task) -> list[str]:
@@ -183,7 +185,7 @@ class _Loader:
     def _pass(self, task: Task, parts: Sequence[Part], *, second: bool = False) -> None:
         self.parents = None  # what earlier tasks have made is to be seen
         for part in parts:
-            place = self.load.folder / "tasks" / task.name / f"{part.number:05d}{'-2' if second else ''}"
+            place = self._place(task, part, second)
             facts = _read(place / "bucket.json") or self._bucket(task, part, len(parts), place, second)
             self.done[task.name, part.number] = facts
 
@@ -216,25 +218,45 @@ class _Loader:
             sent = dict(applying.journal_table(place)["outcome"].value_counts().iter_rows())
         with step("checking"):
             fresh = self._read(task, part, sides) if sent or sides is None else sides
-            checked = runs.compare_sides(task, fresh, self.metadata)
+            summary = self._checked(task, part, fresh, second)
         facts = {
             "task": task.name,
             "bucket": part.number,
             "before": before,
             "sent": sent,
-            "summary": runs.summary(task, fresh, checked),
+            "summary": summary,
             "seconds": seconds,
         }
-        first = self.load.folder / "tasks" / task.name / f"{part.number:05d}"
-        _left([first, place] if second else [place], checked).write_parquet(place / "left.parquet")
         shutil.rmtree(place / "tasks", ignore_errors=True)  # plan and journal stay
         self.tally.settled += _settled(facts)
         self.tally.errors += sent.get("failed", 0) + sent.get("conflict", 0)
         folders.write_json(place / "bucket.json", facts)
         self.tally.say(task.name, part, buckets, "done")
-        del sides, fresh, checked
+        del sides, fresh
         gc.collect()
         return facts
+
+    def _place(self, task: Task, part: Part, second: bool = False) -> Path:
+        return self.load.folder / "tasks" / task.name / f"{part.number:05d}{'-2' if second else ''}"
+
+    def _checked(self, task: Task, part: Part, sides: Sides, second: bool) -> dict[str, Any]:
+        """Compare a bucket as it stands now, keep what is left of it, and give its summary."""
+        checked = runs.compare_sides(task, sides, self.metadata)
+        places = [self._place(task, part), *([self._place(task, part, True)] if second else [])]
+        _left(places, checked).write_parquet(places[-1] / "left.parquet")
+        return runs.summary(task, sides, checked)
+
+    def _look_again(self, task: Task, parts: Sequence[Part]) -> None:
+        """Totals of documents are right when their lines are there, which come after them."""
+        self.parents = None
+        for part in parts:
+            facts = self.done[task.name, part.number]
+            if facts["sent"] and facts["summary"]["mismatched"]:
+                self.tally.say(task.name, part, len(parts), "checking")
+                second = bool(self.round[task.name])
+                summary = self._checked(task, part, self._read(task, part), second)
+                self.done[task.name, part.number] = facts | {"summary": summary}
+                folders.write_json(self._place(task, part, second) / "bucket.json", facts | {"summary": summary})
 
     def _send(self, place: Path, task: Task, part: Part, buckets: int) -> None:
         def watch(pulse: applying.Pulse) -> None:
@@ -267,7 +289,7 @@ class _Loader:
         that is asked for; the second pass fills the round fields of rows that this load has made, and makes none."""
         rows, cells = compared.outcomes.rows, compared.outcomes.cells
         if second:
-            place = self.load.folder / "tasks" / task.name / f"{part.number:05d}"
+            place = self._place(task, part)
             told = applying.journal_table(place) if _is_approved(place) else pl.DataFrame(schema=_NOTHING)
             made = told.filter(pl.col("outcome").is_in(["created", "already"]))["key"]
             rows = rows.filter((pl.col("outcome") == "mismatched") & pl.col("key").is_in(made.implode()))

@@ -26,6 +26,7 @@ Limit = Literal["requests", "execution", "concurrent", "resources"]
 _CRUMB_S = 1e-6
 _SLACK_S = 0.1  # a request reaches the service's clock a little after it leaves ours
 _SLOW, _STEADY = 4.0, 2.0  # calls this many times slower than the fastest of their kind: a lane less, no lane more
+_LEARNED = 0.97  # of the seconds that were spent when a refusal came: our clock and the service's are not the same
 _GROWTH = 1.02  # of a learned allowance, for each window without a refusal
 
 
@@ -169,7 +170,7 @@ class Pace:
         elif limit == "requests" and self._begun and self._begun[0] <= until:
             self._known = replace(known, calls=min(known.calls, len(self._begun)))
         elif limit == "execution" and self._spent and self._spent[0][0] <= until:
-            self._known = replace(known, execution_s=min(known.execution_s, self._spent_s))
+            self._known = replace(known, execution_s=min(known.execution_s, _LEARNED * self._spent_s))
         else:
             self.lanes = max(1.0, self.lanes / 2)
         self._since_change, self._learned_at = 0, now

@@ -77,7 +77,8 @@ def undo(run_dir: Path, *, templates: Mapping[str, Template], clients: Mapping[s
         Where nothing was changed since, applying it leaves both systems as they were.
 
     Raises:
-        PlanError: There is no plan, nothing of it was sent, or it belongs to other systems.
+        PlanError: There is no plan, nothing of it was sent, it belongs to other systems, or it is not known of some
+            rows whether they were written.
         ConnectError: Rows could not be read.
     """
     plan = read_plan(run_dir)
@@ -119,6 +120,12 @@ def _by_task(rows: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
 def _done(plan: Plan) -> pl.DataFrame:
     """The plan's rows of the actions that were done, with the ETag that was read after it."""
     told = answers(plan)
+    doubts = told.filter(pl.col("outcome") == "doubt").height
+    if doubts:
+        run = plan.folder.parent
+        raise PlanError(
+            f"{run}: of {doubts:,} rows it is not known whether they were written; find out: p2c apply {run}"
+        )
     # Found as wanted without ever being sent: somebody else's work, which is not ours to undo.
     foreign = pl.col("error").str.contains("(?i)already exist").fill_null(False) | (pl.col("attempt") == 0)
     told = told.filter(pl.col("outcome").is_in(_DONE) & ~((pl.col("outcome") == "already") & foreign))

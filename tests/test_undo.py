@@ -124,6 +124,17 @@ def test_a_lookup_goes_back_to_the_row_it_pointed_to_and_not_to_its_namesake(wor
     assert product["_transactioncurrencyid_value"] == other["transactioncurrencyid"]
 
 
+def test_nothing_is_undone_as_long_as_rows_are_in_doubt(world, tmp_path):
+    world.item("P1")
+    applied(world, tmp_path, "products")
+    journal = tmp_path / "plan" / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes().splitlines(keepends=True)[0])
+    with pytest.raises(PlanError, match="of 1 rows it is not known whether they were written; find out: p2c apply"):
+        undone(world, tmp_path)
+    sent(world, tmp_path)
+    assert undone(world, tmp_path).plan.actions()["action"].to_list() == ["delete"]
+
+
 def test_an_undo_can_be_undone(world, tmp_path):
     world.item("P1", SalesPrice=Decimal("12"))
     product = world.product("P1")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -23,60 +22,15 @@ from p2c_lib.write.reading import addressed
 from p2c_lib.write.saved import Plan
 from p2c_lib.write.staging import merge
 from p2c_lib.write.standing import is_unique, look
+from p2c_lib.write.tally import Applied, Progress, Pulse, Tally
 
-__all__ = ["Applied", "Progress", "Pulse", "Sender"]
-
-Progress = Callable[[int, int], None]
-"""Called with the actions that are settled so far and those that are to be sent in all."""
+__all__ = ["Sender"]
 
 _ATTEMPTS = 3  # how often one action of one run is sent when its answers keep getting lost
 _PATIENCE = 20  # and when the service keeps putting it off
 _ONE_BY_ONE = 8  # rows of a chunk whose calls take one each
 _FIRST_ROWS = 250  # of a call, until its time is known
 _AIM_S = 10.0  # seconds that a call should take at most: what a timeout cuts off must be looked up
-
-
-@dataclass(frozen=True)
-class Applied:
-    """What became of a plan's actions; each is counted once, and ``sent`` counts how often one was sent.
-
-    ``created``, ``updated`` and ``deleted`` were done by this call of `apply`; ``already`` needed nothing, being done
-    before or found as wanted; ``conflicts`` changed meanwhile and were left alone; ``failed`` were refused; ``held``
-    are not sent, as the plan says or because their parent could not be made; ``remaining`` wait for the next `apply`.
-    """
-
-    sent: int = 0
-    created: int = 0
-    updated: int = 0
-    conflicts: int = 0
-    failed: int = 0
-    already: int = 0
-    held: int = 0
-    remaining: int = 0
-    deleted: int = 0
-
-
-@dataclass(frozen=True)
-class Pulse:
-    """How far sending has come.
-
-    Attributes:
-        settled: Actions that need nothing more.
-        total: Actions that are to be sent in all.
-        errors: Of the settled ones, those that failed or were changed meanwhile.
-        rows_per_second: Of this call of `apply`, over the last seconds.
-        seconds_left: At that rate; None as long as there is none.
-        task: What is being sent.
-        channel: How.
-    """
-
-    settled: int
-    total: int
-    errors: int
-    rows_per_second: float
-    seconds_left: float | None
-    task: str
-    channel: str
 
 
 @dataclass(frozen=True)
@@ -112,23 +66,20 @@ class Sender:
         only: pl.Series | None,
     ) -> None:
         """Take stock; nothing is sent yet. The arguments are those of `p2c_lib.apply.apply`."""
-        self.plan, self.clients, self.journal, self.progress, self.watch = plan, clients, journal, progress, watch
+        self.plan, self.clients, self.journal = plan, clients, journal
         self.seen, self.forced, self.is_again = journal.seen, channel, only is not None
         self.rows = plan.sendable()
         self.orders = self.rows["order"].unique()
         if only is not None:
             self.rows = self.rows.filter(pl.col("order").is_in(only.cast(pl.UInt32).implode()))
-        self.total, self.to_send = plan.rows["order"].n_unique(), self.rows["order"].n_unique()
         states = self.seen.states(self.rows["order"].unique())
-        self.settled = int(states.is_in(self._final).sum())
-        self.errors = int(states.is_in([state for state in ("failed", "conflict") if state in self._final]).sum())
+        settled = int(states.is_in(self._final).sum())
+        errors = int(states.is_in([state for state in ("failed", "conflict") if state in self._final]).sum())
+        self.tally = Tally(settled, states.len(), errors, progress, watch)
         self.attempts_before = self.seen.attempts(self.orders)
         self.sent = 0
-        self.done = {"created": 0, "updated": 0, "deleted": 0}
         self.lost: set[int] = set()  # actions whose answer was lost here
         self.stop: P2CError | None = None
-        self.pace: deque[tuple[float, int]] = deque([(time.monotonic(), self.settled)])
-        self.now = ("", "")
 
     @property
     def _final(self) -> list[str]:
@@ -149,7 +100,7 @@ class Sender:
             open_ = rows.filter(~states.is_in(self._final).fill_null(False))
             if open_.is_empty() or self.stop is not None:
                 continue
-            self.now = (open_["task"][0], "")
+            self.tally.task, self.tally.channel = open_["task"][0], ""
             client = self.clients[open_["system"][0]]
             todo = list(works(self.plan.hash, open_, client))
             if open_["system"][0] == "cds":
@@ -200,7 +151,7 @@ class Sender:
         is_asked = self.forced is not None or rows > FEW
         offers = offered(client, work.entity, _whole(work)) if is_asked else ("single",)
         channel = CHANNELS[choose(client.system, work.verb, rows, offers, self.forced)]
-        self.now = (work.actions["task"][0], channel.name)
+        self.tally.channel = channel.name
         pending = self._again_whole(work)
         while pending.height and self.stop is None:
             waits = pending["after_order"].is_in(pending["order"].implode()).fill_null(False)
@@ -416,23 +367,8 @@ class Sender:
             mine &= pl.col("why").is_in(["lost", "changed"])
             done = pl.col("action").replace_strict(verbs, default="updated", return_dtype=pl.String)
             answers = answers.with_columns(state=pl.when(mine).then(done).otherwise("state"))
-        for state, rows in answers["state"].value_counts().iter_rows():
-            if state in self.done:
-                self.done[state] += rows
-            self.errors += rows if state in ("failed", "conflict") else 0
         self._write(answers)
-        self.settled += answers.height
-        now = time.monotonic()
-        self.pace.append((now, self.settled))
-        while len(self.pace) > 2 and self.pace[0][0] < now - 30:
-            self.pace.popleft()
-        if self.progress is not None:
-            self.progress(self.settled, self.to_send)
-        if self.watch is not None:
-            (since, before), (until, after) = self.pace[0], self.pace[-1]
-            rate = (after - before) / (until - since) if until > since else 0.0
-            left = (self.to_send - self.settled) / rate if rate else None
-            self.watch(Pulse(self.settled, self.to_send, self.errors, rate, left, *self.now))
+        self.tally.count(answers["state"])
 
     def _write(self, answers: pl.DataFrame) -> None:
         self.journal.answer(answer_facts(answers))
@@ -450,15 +386,15 @@ class Sender:
     def _count(self) -> Applied:
         states = self.seen.states(self.orders).fill_null("open")
         found = dict(states.value_counts().iter_rows())
-        fresh = sum(self.done.values())
+        done, total = self.tally.done, self.plan.rows["order"].n_unique()
         standing = sum(found.get(state, 0) for state in SETTLED)
         return Applied(
             sent=self.sent,
-            **self.done,
+            **done,
             conflicts=found.get("conflict", 0),
             failed=found.get("failed", 0),
-            already=standing - fresh,
-            held=found.get("held", 0) + self.total - self.orders.len(),
+            already=standing - sum(done.values()),
+            held=found.get("held", 0) + total - self.orders.len(),
             remaining=found.get("open", 0) + found.get("doubt", 0),
         )
 
