@@ -1,4 +1,4 @@
-"""The command line: sandbox, templates, preflight, run, plan, approve, apply, report.
+"""Keep Dynamics 365 Sales and Finance & Operations in step: compare, explain, plan, send, verify, load, undo.
 
 Exit codes: 0 in step (or done), 1 differences past the threshold, 2 failed.
 """
