@@ -73,6 +73,7 @@ class Pace:
         self._mean_s = 0.0
         self._next_row_at = -math.inf
         self._fastest: dict[str, float] = {}
+        self._recent: dict[str, float] = {}
         self._since_change = 0
 
     @property
@@ -188,12 +189,13 @@ class Pace:
         """Fewer lanes where calls take far longer than they need, one more a round where they do not."""
         fastest = min(self._fastest.get(kind, seconds), seconds)
         self._fastest[kind] = fastest * 1.001  # what was fast at night is not so for ever
+        recent = self._recent[kind] = 0.7 * self._recent.get(kind, seconds) + 0.3 * seconds
         self._since_change += 1
         if self._since_change < self.lanes:
             return
-        if seconds > _SLOW * fastest and self.lanes >= 2:
+        if recent > _SLOW * fastest and self.lanes >= 2:
             self.lanes, self._since_change = self.lanes - 1, 0
-        elif seconds <= _STEADY * fastest and self.lanes < self._ceiling:
+        elif recent <= _STEADY * fastest and self.lanes < self._ceiling:
             self.lanes, self._since_change = min(self.lanes + 1, self._ceiling), 0
         self.lanes = min(self.lanes, self._ceiling)
 
