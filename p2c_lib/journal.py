@@ -2,8 +2,8 @@
 
 A line is a JSON object. ``phase`` is ``intent`` (what is about to be sent, with before and after) or ``answer`` (what
 became of it). Lines are only ever added; a process killed at any point leaves at most one half-written line, the last.
-A line begins with ``at``, ``plan``, ``phase``, ``order``, ``attempt``, ``batch`` and, of an answer, ``outcome``, in just
-this order, so that a million of them are read in seconds.
+A line begins with ``at``, ``plan``, ``phase``, ``order``, ``attempt``, ``batch`` and, of an answer, ``outcome``, in
+just this order, so that a million of them are read in seconds.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ class Standing:
 
 Progress = Callable[[Standing], None]
 _PAUSES = (1, 5, 20, 60)  # seconds before rows whose fate is not known are looked at again
-_NOTHING = {"key": pl.String, "outcome": pl.String}
+_TOLD = pl.Schema(dict.fromkeys(("task", "key", "outcome", "cause", "to_do", "said"), pl.String))
 _SETTLED = ("created", "already", "failed", "conflict", "held")
 
 
@@ -211,14 +211,17 @@ class _Loader:
             with step("planning"):
                 self._plan(place, task)
             del compared
-        sent: dict[str, int] = {}
+        gc.collect()  # frames of the plan that only refer to each other
         if _is_approved(place):
             with step("sending"):
                 self._send(place, task, part, buckets)
-            sent = dict(applying.journal_table(place)["outcome"].value_counts().iter_rows())
+            gc.collect()
         with step("checking"):
+            told = _told(place)
+            sent = dict(told["outcome"].value_counts().iter_rows())
             fresh = self._read(task, part, sides) if sent or sides is None else sides
-            summary = self._checked(task, part, fresh, second)
+            first = [_told(self._place(task, part))] if second else []
+            summary = self._checked(task, place, fresh, [*first, told])
         facts = {
             "task": task.name,
             "bucket": part.number,
@@ -239,11 +242,10 @@ class _Loader:
     def _place(self, task: Task, part: Part, second: bool = False) -> Path:
         return self.load.folder / "tasks" / task.name / f"{part.number:05d}{'-2' if second else ''}"
 
-    def _checked(self, task: Task, part: Part, sides: Sides, second: bool) -> dict[str, Any]:
+    def _checked(self, task: Task, place: Path, sides: Sides, told: Sequence[pl.DataFrame]) -> dict[str, Any]:
         """Compare a bucket as it stands now, keep what is left of it, and give its summary."""
         checked = runs.compare_sides(task, sides, self.metadata)
-        places = [self._place(task, part), *([self._place(task, part, True)] if second else [])]
-        _left(places, checked).write_parquet(places[-1] / "left.parquet")
+        _left(checked, pl.concat(told)).write_parquet(place / "left.parquet")
         return runs.summary(task, sides, checked)
 
     def _look_again(self, task: Task, parts: Sequence[Part]) -> None:
@@ -253,10 +255,11 @@ class _Loader:
             facts = self.done[task.name, part.number]
             if facts["sent"] and facts["summary"]["mismatched"]:
                 self.tally.say(task.name, part, len(parts), "checking")
-                second = bool(self.round[task.name])
-                summary = self._checked(task, part, self._read(task, part), second)
-                self.done[task.name, part.number] = facts | {"summary": summary}
-                folders.write_json(self._place(task, part, second) / "bucket.json", facts | {"summary": summary})
+                places = [self._place(task, part), *([self._place(task, part, True)] if self.round[task.name] else [])]
+                told = [_told(place) for place in places]
+                facts |= {"summary": self._checked(task, places[-1], self._read(task, part), told)}
+                self.done[task.name, part.number] = facts
+                folders.write_json(places[-1] / "bucket.json", facts)
 
     def _send(self, place: Path, task: Task, part: Part, buckets: int) -> None:
         def watch(pulse: applying.Pulse) -> None:
@@ -289,8 +292,7 @@ class _Loader:
         that is asked for; the second pass fills the round fields of rows that this load has made, and makes none."""
         rows, cells = compared.outcomes.rows, compared.outcomes.cells
         if second:
-            place = self._place(task, part)
-            told = applying.journal_table(place) if _is_approved(place) else pl.DataFrame(schema=_NOTHING)
+            told = _told(self._place(task, part))
             made = told.filter(pl.col("outcome").is_in(["created", "already"]))["key"]
             rows = rows.filter((pl.col("outcome") == "mismatched") & pl.col("key").is_in(made.implode()))
             cells = cells.filter(pl.col("field").is_in(self.round[task.name]))
@@ -330,26 +332,29 @@ def _settled(facts: Mapping[str, Any]) -> int:
     return sum(facts["sent"].get(name, 0) for name in _SETTLED)
 
 
-def _left(places: Sequence[Path], checked: runs.Compared) -> pl.DataFrame:
+def _told(place: Path) -> pl.DataFrame:
+    """What became of a bucket's actions: ``task``, ``key``, ``outcome``, and of those that were not done ``cause``,
+    ``to_do`` and ``said`` (the service's own words, or why it was held)."""
+    if not _is_approved(place):
+        return pl.DataFrame(schema=_TOLD)
+    table = applying.journal_table(place)
+    if (table["outcome"] == "failed").any():
+        refused = save_failures(place, load_causes()).select("order", "message", "cause", to_do="remedy")
+        table = table.join(refused, on="order", how="left", maintain_order="left")
+    else:
+        table = table.with_columns(pl.lit(None, pl.String).alias(name) for name in ("message", "cause", "to_do"))
+    return table.select("task", "key", "outcome", "cause", "to_do", said=pl.coalesce("held", "message")).cast(_TOLD)
+
+
+def _left(checked: runs.Compared, told: pl.DataFrame) -> pl.DataFrame:
     """Rows that are not in step after all, each with its main reason, and what a service said to those it refused."""
     left = main_reasons(checked.table.filter(pl.col("outcome") != "excluded"))
     left = left.select("task", "key", "side", "outcome", "fields", "reason", "remedy", "amount", "currency")
-    told = [_refused(place) for place in places if _is_approved(place)]
-    if not told:
-        return left.with_columns(sent=pl.lit(None, pl.String), said=pl.lit(None, pl.String))
-    last = pl.concat(told).unique(["task", "key"], keep="last", maintain_order=True)
+    told = told.filter(~pl.col("outcome").is_in(["created", "updated", "already"])).rename({"outcome": "sent"})
+    last = told.unique(["task", "key"], keep="last", maintain_order=True)
     left = left.join(last, on=["task", "key"], how="left", maintain_order="left")
-    return left.with_columns(reason=pl.coalesce("cause", "reason"), remedy=pl.coalesce("to_do", "remedy")).drop(
-        "cause", "to_do"
-    )
-
-
-def _refused(place: Path) -> pl.DataFrame:
-    """Of a bucket's actions those that were not done: what became of them, why, and what to do."""
-    told = applying.journal_table(place).filter(~pl.col("outcome").is_in(["created", "updated", "already"]))
-    refused = save_failures(place, load_causes()).select("order", "message", "cause", to_do="remedy")
-    told = told.join(refused, on="order", how="left", maintain_order="left")
-    return told.select("task", "key", "cause", "to_do", sent="outcome", said=pl.coalesce("held", "message"))
+    reasons = {"reason": pl.coalesce("cause", "reason"), "remedy": pl.coalesce("to_do", "remedy")}
+    return left.with_columns(**reasons).drop("cause", "to_do")
 
 
 def _read(path: Path) -> dict[str, Any] | None:

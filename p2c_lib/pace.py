@@ -27,6 +27,7 @@ _CRUMB_S = 1e-6
 _SLACK_S = 0.1  # a request reaches the service's clock a little after it leaves ours
 _SLOW, _STEADY = 4.0, 2.0  # calls this many times slower than the fastest of their kind: a lane less, no lane more
 _LEARNED = 0.97  # of the seconds that were spent when a refusal came: our clock and the service's are not the same
+_FIRST_CALLS = 10
 _GROWTH = 1.02  # of a learned allowance, for each window without a refusal
 
 
@@ -73,6 +74,8 @@ class Pace:
         self._mean_s = 0.0
         self._next_row_at = -math.inf
         self._fastest: dict[str, float] = {}
+        self._recent: dict[str, float] = {}
+        self._known_calls: dict[str, int] = {}
         self._since_change = 0
 
     @property
@@ -186,14 +189,17 @@ class Pace:
 
     def _watch(self, kind: str, seconds: float) -> None:
         """Fewer lanes where calls take far longer than they need, one more a round where they do not."""
-        fastest = min(self._fastest.get(kind, seconds), seconds)
+        recent = self._recent[kind] = 0.7 * self._recent.get(kind, seconds) + 0.3 * seconds
+        self._known_calls[kind] = self._known_calls.get(kind, 0) + 1
+        # The first to end are the shortest, which says nothing yet.
+        fastest = min(self._fastest[kind], recent) if self._known_calls[kind] > _FIRST_CALLS else recent
         self._fastest[kind] = fastest * 1.001  # what was fast at night is not so for ever
         self._since_change += 1
         if self._since_change < self.lanes:
             return
-        if seconds > _SLOW * fastest and self.lanes >= 2:
+        if recent > _SLOW * fastest and self.lanes >= 2:
             self.lanes, self._since_change = self.lanes - 1, 0
-        elif seconds <= _STEADY * fastest and self.lanes < self._ceiling:
+        elif recent <= _STEADY * fastest and self.lanes < self._ceiling:
             self.lanes, self._since_change = min(self.lanes + 1, self._ceiling), 0
         self.lanes = min(self.lanes, self._ceiling)
 

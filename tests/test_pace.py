@@ -163,7 +163,7 @@ def test_slow_calls_cost_lanes_and_quick_ones_bring_them_back():
             pace.enter(start + n)
             pace.leave(start + n + seconds, seconds, kind="POST", rows=100)
 
-    calls(8, 0.1, 0.0)
+    calls(20, 0.1, 0.0)
     assert pace.lanes == 8
     calls(60, 0.9, 100.0)
     assert pace.lanes < 4

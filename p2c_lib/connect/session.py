@@ -204,7 +204,7 @@ class Session:
         url = f"{self.base}/{path}{'&' if '?' in path else '?'}{query}" if query else f"{self.base}/{path}"
         rows = int(method != "GET") if rows is None else rows
         response = self._future(method, url, what, headers or {}, body, rows).result()
-        self._took.seconds = getattr(self._took, "seconds", 0.0) + response.elapsed.total_seconds()
+        self._took.seconds = getattr(self._took, "seconds", 0.0) + response.extensions["took_s"]
         return response
 
     def _future(

@@ -195,6 +195,7 @@ class Sender:
         hint: int | None = None
         try:
             response = await self._exchange(request, what, is_safe)
+            response.extensions["took_s"] = time.monotonic() - began
             refusal, hint = self._refusal(response), _hint(response)
         finally:
             now = time.monotonic()

@@ -414,8 +414,8 @@ def _next(lane: _Lane, left: int, parallel: int) -> int:
         return min(_ONE_BY_ONE, share)
     if lane.channel.repeatable:
         return lane.rows
-    most = lane.rows if limits.rows_per_second is None else min(lane.rows, math.ceil(10 * limits.rows_per_second))
-    return min(most, max(50, share))
+    most = lane.rows if limits.rows_per_second is None else min(lane.rows, math.ceil(limits.rows_per_second))
+    return min(most, max(_FIRST_ROWS, share))
 
 
 def _call(client: Client, channel: Channel, chunk: Chunk) -> _Sent:
