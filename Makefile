@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help env demo lab test check bench bench-run bench-store days notebooks lock clean
+.PHONY: help env demo lab test check bench bench-run bench-store bench-write bench-load chaos days notebooks lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -46,6 +46,15 @@ bench-run: $(STAMP)  ## a whole run on medium data with differences: time, CPU o
 
 bench-store: $(STAMP)  ## merge and compare 1,000,000 staged lines beside a plain scan and join; fails past its limits
 	$(BIN)/python bench/store.py
+
+bench-write: $(STAMP)  ## rows per second of each way to write, beside Microsoft's SDK and bare httpx; then throttled
+	$(BIN)/python bench/write.py --windows 4
+
+bench-load: $(STAMP)  ## load 1,000,000 accounts into an empty F&O: rows per second, where the time went, memory
+	$(BIN)/python bench/load.py
+
+chaos: $(STAMP)  ## load 50,000 rows through faults and kills; SEED=n for a given course
+	$(BIN)/python tests/chaos.py $(if $(SEED),--seed $(SEED))
 
 # DataComPy wants an older Polars and pandas than ours: it has a lock and an environment of its own.
 $(VENV)/datacompy/.installed: bench/datacompy.lock $(STAMP)
