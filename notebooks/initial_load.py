@@ -27,7 +27,7 @@ company: str = ""  # F&O legal entity; "" takes the profile's
 approve_by: str = ""  # who approves the plan; "" and nothing is sent
 resume: str = ""  # the folder of a load that was cut off; "" plans a new one
 update: str = "no"  # or "yes": rows that are there and differ are changed as well
-bucket_rows: int = 20000  # about how many rows are held in memory at a time
+bucket_rows: int = 15000  # about how many rows are held in memory at a time
 
 # %%
 from p2c_lib import load_notebook

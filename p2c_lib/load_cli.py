@@ -37,7 +37,7 @@ def load(
     yes: Annotated[bool, typer.Option("--yes", help="Approve the plan as it is made, and send it.")] = False,
     update: Annotated[bool, typer.Option("--update", help="Change rows that are there and differ, too.")] = False,
     resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Go on with a load that was cut off.")] = None,
-    bucket_rows: Annotated[int, typer.Option(min=1, help="About how many rows to hold in memory.")] = 20_000,
+    bucket_rows: Annotated[int, typer.Option(min=1, help="About how many rows to hold in memory.")] = 15_000,
 ) -> None:
     """Load tasks in bulk, into an empty or partly filled destination: plan, approve, send, verify, go on when cut off.
 

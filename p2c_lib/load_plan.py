@@ -29,7 +29,7 @@ from p2c_lib.write import check_addresses
 
 __all__ = ["BUCKET_ROWS", "Load", "Part", "approve", "cut", "load_table", "parts_of", "read_load", "survey", "unready"]
 
-BUCKET_ROWS = 20_000  # of thirty fields: about a gigabyte while they are planned and sent
+BUCKET_ROWS = 15_000  # of thirty fields: about a gigabyte while they are planned and sent
 PART_ROWS = 5_000  # a page of Sales: parts of a bucket are read side by side
 _RANGED = ("Edm.String", "Edm.Int32", "Edm.Int64")
 _HEAD = ("load_id", "profile", "company", "sales_url", "fno_url")
