@@ -30,7 +30,7 @@ lab: $(STAMP)  ## open JupyterLab on the notebooks, with the sandbox running
 	$(BIN)/jupyter lab --notebook-dir=notebooks; $(BIN)/p2c sandbox stop
 
 test: $(STAMP)  ## run every test: units, both services over HTTP, notebooks
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15 --durations-min=5
 
 check: $(STAMP)  ## ruff, mypy, notebook pairs in step and without outputs
 	$(BIN)/ruff check .

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,13 @@ from p2c_lib import run as runs
 from p2c_lib.config import Profile
 from p2c_lib.connect import Client
 from p2c_lib.errors import SandboxError
-from p2c_lib.model import Template, all_tasks, load_templates
+from p2c_lib.model import Task, Template, all_tasks, load_templates
 from p2c_lib.sandbox import days as sandbox_days
 from p2c_lib.sandbox import lifecycle
 from p2c_lib.sandbox.days_clerks import Fno
+from p2c_lib.store import connect_store
 
-__all__ = ["Day", "advance", "compare_all", "copy_over"]
+__all__ = ["Day", "advance", "compare", "copy_over"]
 
 BY = "sandbox advance"
 RUNS = "days"  # folder of the runs, below the sandbox's
@@ -85,7 +86,8 @@ def advance(folder: Path, days: int, seed: int | None = None) -> Iterator[Day]:
             done = copy_over(profile, place, templates, clients)
             batch.totals()
             after = place.with_name(f"{day:04d}-after")
-            left = _left(compare_all(profile, after, templates, clients))
+            left = _left(compare(profile, after, all_tasks(templates), clients))
+            history.append(connect_store(profile).store, after)
             sandbox_days.keep_day(folder, day)
             if not left:
                 for finished in (place, after):
@@ -118,23 +120,21 @@ def _left(facts: Mapping[str, Any]) -> int:
     return int(facts["differing_rows"] + sum(document[name] for document in facts["documents"] for name in untied))
 
 
-def compare_all(
-    profile: Profile, folder: Path, templates: Mapping[str, Template], clients: Mapping[str, Client]
-) -> dict[str, Any]:
-    """Compare every task in order, in this process, with neither suites nor report; give ``run.json``.
+def compare(profile: Profile, folder: Path, tasks: Sequence[Task], clients: Mapping[str, Client]) -> dict[str, Any]:
+    """Compare tasks in order, in this process, with neither suites nor report nor history; give ``run.json``.
 
     Raises:
         P2CError: A task failed.
     """
     for client in clients.values():
         client.cache.clear()  # referenced rows as they stood in an earlier comparison
-    tasks = all_tasks(templates)
-    folders.create(folder, profile, {"tasks": [task.name for task in tasks]})
+    names = [task.name for task in tasks]
+    folders.create(folder, profile, {"tasks": names})
     metadata = {system: client.metadata() for system, client in clients.items()}
     for task in tasks:
         sides = runs.read_sides(task, clients)
         runs.save(folder, task, sides, runs.compare_sides(task, sides, metadata))
-    return history.conclude(profile, folder, [task.name for task in tasks])
+    return folders.finish(folder, names)
 
 
 def copy_over(
@@ -154,7 +154,7 @@ def copy_over(
     Raises:
         P2CError: A task failed, or sending had to stop.
     """
-    compare_all(profile, folder, templates, clients)
+    compare(profile, folder, all_tasks(templates), clients)
     write.plan(folder, templates=templates, clients=clients)
     write.approve(folder, BY)
     return applying.apply(folder, profile, clients)
