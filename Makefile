@@ -53,7 +53,8 @@ bench-write: $(STAMP)  ## rows per second of each way to write, beside Microsoft
 bench-load: $(STAMP)  ## load 1,000,000 accounts into an empty F&O: rows per second, where the time went, memory
 	$(BIN)/python bench/load.py
 
-chaos: $(STAMP)  ## load 50,000 rows through faults and kills; SEED=n for a given course
+chaos: $(STAMP)  ## load 50,000 rows through faults and kills, kill what goes through the store; SEED=n for a given course
+	P2C_KILLS=10 $(BIN)/python -m pytest tests/test_route_kills.py
 	$(BIN)/python tests/chaos.py $(if $(SEED),--seed $(SEED))
 
 # DataComPy wants an older Polars and pandas than ours: it has a lock and an environment of its own.

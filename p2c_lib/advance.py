@@ -77,16 +77,17 @@ def advance(folder: Path, days: int, seed: int | None = None) -> Iterator[Day]:
     state = _running(folder)
     profile = _profile(folder, state)
     templates = load_templates()
+    tasks = all_tasks(templates)
     seed = int(state["seed"]) if seed is None else seed
     first = sandbox_days.day_reached(folder) + 1
     with runs.open_clients(profile) as clients, Fno(state) as batch:
         for day in range(first, first + days):
             events = sandbox_days.live(state, day, seed, profile.fno.company)
             place = folder / RUNS / f"{day:04d}"
-            done = copy_over(profile, place, templates, clients)
+            done = copy_over(profile, place, tasks, templates, clients)
             batch.totals()
             after = place.with_name(f"{day:04d}-after")
-            left = _left(compare(profile, after, all_tasks(templates), clients))
+            left = _left(compare(profile, after, tasks, clients))
             history.append(connect_store(profile).store, after)
             sandbox_days.keep_day(folder, day)
             if not left:
@@ -138,13 +139,18 @@ def compare(profile: Profile, folder: Path, tasks: Sequence[Task], clients: Mapp
 
 
 def copy_over(
-    profile: Profile, folder: Path, templates: Mapping[str, Template], clients: Mapping[str, Client]
+    profile: Profile,
+    folder: Path,
+    tasks: Sequence[Task],
+    templates: Mapping[str, Template],
+    clients: Mapping[str, Client],
 ) -> applying.Applied:
-    """Bring both systems in step: compare every task, plan, approve, send.
+    """Bring both systems in step: compare tasks, plan, approve, send.
 
     Args:
         profile: Of both systems.
         folder: Of the run that is made for it.
+        tasks: What to bring over, in order.
         templates: As loaded.
         clients: By system.
 
@@ -154,7 +160,7 @@ def copy_over(
     Raises:
         P2CError: A task failed, or sending had to stop.
     """
-    compare(profile, folder, all_tasks(templates), clients)
+    compare(profile, folder, tasks, clients)
     write.plan(folder, templates=templates, clients=clients)
     write.approve(folder, BY)
     return applying.apply(folder, profile, clients)

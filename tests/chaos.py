@@ -31,7 +31,7 @@ TASKS = [
     *["products", "accounts", "contacts", "contacts_to_customer"],
     *["quote_headers", "quote_lines", "order_headers_to_fno", "order_lines_to_fno"],
 ]
-SHORT = {"accounts": 800, "contacts": 1_000, "products": 300, "orders": 300}
+SHORT = {"accounts": 400, "contacts": 500, "products": 150, "orders": 150}
 LONG = {"accounts": 16_000, "contacts": 20_000, "products": 6_000, "orders": 8_000}
 DONE = ["created", "updated", "already", "conflict", "failed", "held"]
 

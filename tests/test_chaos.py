@@ -25,7 +25,7 @@ TEMPLATES = load_templates()
 @pytest.mark.timeout(600)
 def test_a_load_that_is_killed_and_failed_at_random_loses_and_doubles_nothing(tmp_path):
     seed = int(os.environ.get("P2C_CHAOS_SEED", "7"))  # the moments of the kills are another matter each time
-    told = go_through(tmp_path, SHORT, seed=seed, kills=3, odds=0.006, bucket_rows=1_000, every_s=4.0)
+    told = go_through(tmp_path, SHORT, seed=seed, kills=3, odds=0.006, bucket_rows=500, every_s=3.0)
     assert told.faults > 10, told
     assert told.left == dict.fromkeys(TASKS, 0), told
     assert (told.lost, told.doubled, told.unsettled) == ({}, 0, 0), told

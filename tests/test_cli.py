@@ -145,7 +145,8 @@ def test_without_detach_the_sandbox_ends_with_the_command(tmp_path):
 def test_templates_are_listed_shown_and_fit_the_services(shell):
     names = [task.name for task in all_tasks(load_templates(route=None))]
     assert [row["task"] for row in json.loads(shell("templates", "list", "--json"))] == names
-    assert all(name in shell("templates", "list") for name in names)
+    listed = shell("templates", "list")
+    assert all(name in listed for name in names)
     shown = shell("templates", "show", "accounts")
     assert all(field.destination in shown for field in load_templates()["accounts"].tasks[0].fields)
     assert shell("templates", "check").splitlines() == [f"{name}: fits" for name in names]

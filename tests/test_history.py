@@ -141,7 +141,7 @@ def test_a_run_without_an_end_is_refused(store, tmp_path):
 LIVES = st.lists(st.sets(st.sampled_from("ABCD")), min_size=1, max_size=7)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(lives=LIVES, keep=st.integers(0, 8))
 def test_letting_go_of_old_runs_changes_nothing_about_findings_seen_since(tmp_path_factory, lives, keep):
     place = tmp_path_factory.mktemp("law")
