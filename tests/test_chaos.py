@@ -84,7 +84,7 @@ def test_two_loads_at_once_make_every_row_once(pair):
 
     def one(name: str) -> None:
         with pair.clients() as clients:
-            load = survey(pair.profile(), clients, [task], TEMPLATES, pair.folder / name, bucket_rows=50)
+            load = survey(pair.profile(), clients, [task], TEMPLATES, pair.folder / name, bucket_rows=60)
             done[name] = run_load(approve(load, name), pair.profile(), clients, TEMPLATES)
 
     threads = [threading.Thread(target=one, args=(name,)) for name in ("one", "other")]
