@@ -15,6 +15,7 @@ import polars as pl
 from p2c_lib.errors import PlanError, TemplateError
 from p2c_lib.model import System
 from p2c_lib.model.overlays import Node, Sources, change_list, read, read_file, suggest
+from p2c_lib.places import plan_folder
 from p2c_lib.pull import MONEY
 from p2c_lib.write import read_list, read_plan
 from p2c_lib.write.answers import answers
@@ -256,7 +257,7 @@ def save_failures(run_dir: Path, causes: Sequence[Cause]) -> pl.DataFrame:
     """
     rows = failures(run_dir, causes)
     for name in ("failed.parquet", "failed.csv"):
-        path = run_dir / "plan" / name
+        path = plan_folder(run_dir) / name
         if rows.is_empty():
             path.unlink(missing_ok=True)
             continue

@@ -21,6 +21,7 @@ from p2c_lib.errors import P2CError, ParameterError
 from p2c_lib.kernels import Kernel
 from p2c_lib.legs import templates_for
 from p2c_lib.model import Route, Task
+from p2c_lib.places import task_folder
 from p2c_lib.readings import FOLDER_VARIABLE
 from p2c_lib.report import write_report
 
@@ -133,7 +134,7 @@ def _in_notebooks(
                     execute_notebook(notebook_of(legs[0]), output, parameters, timeout_s, kernel)
                 except P2CError as error:
                     for task in legs:
-                        if len(legs) == 1 or not (folder / "tasks" / task.name / "checks.json").exists():
+                        if len(legs) == 1 or not (task_folder(folder, task.name) / "checks.json").exists():
                             folders.save_failure(folder, task.name, error)
                 for task in legs:
                     done(task.name)
@@ -169,6 +170,6 @@ def execute_notebook(
 
 def _docs(folder: Path, tasks: Sequence[str]) -> None:
     """Build Data Docs over the validations that the tasks left; none, no docs."""
-    results = [result for task in tasks for result in runs.read_validation(folder / "tasks" / task)]
+    results = [result for task in tasks for result in runs.read_validation(task_folder(folder, task))]
     if results:
         build_docs(results, folder / "docs")

@@ -28,6 +28,7 @@ from p2c_lib.config import Profile, home
 from p2c_lib.errors import P2CError, ParameterError, in_words
 from p2c_lib.explain import BAD_KEYS, OUTCOME_COLUMNS, main_reasons
 from p2c_lib.model import TieOut
+from p2c_lib.places import task_folder, tasks_folder
 from p2c_lib.pull import MONEY
 from p2c_lib.quirks import QUIRK_COLUMNS
 from p2c_lib.store import connect_store
@@ -68,7 +69,7 @@ def create(out: Path | None, profile: Profile, parameters: Mapping[str, Any]) ->
     try:
         if (folder / "run.json").exists():
             _clear(folder)
-        (folder / "tasks").mkdir(parents=True, exist_ok=True)
+        (tasks_folder(folder)).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ParameterError(f"{folder}: no run can be kept there: {error.strerror}; name another folder") from None
     head = {
@@ -118,7 +119,7 @@ def _clear(folder: Path) -> None:
 
 def save_failure(folder: Path, task: str, error: Exception) -> None:
     """Record that a task did not come to its end, and why; of what is no error of ours also where it arose."""
-    place = folder / "tasks" / task
+    place = task_folder(folder, task)
     place.mkdir(parents=True, exist_ok=True)
     where = ""
     if not isinstance(error, P2CError):
@@ -137,7 +138,7 @@ def finish(folder: Path, tasks: Sequence[str]) -> dict[str, Any]:
     outcomes, unmapped, checks, facts = [OUTCOME_COLUMNS.to_frame()], [UNMAPPED_COLUMNS.to_frame()], [], []
     waits, quirks = [WAIT_COLUMNS.to_frame()], [QUIRK_COLUMNS.to_frame()]
     for task in tasks:
-        place = folder / "tasks" / task
+        place = task_folder(folder, task)
         if not (place / "summary.json").exists():
             facts.append({"task": task, "error": "the task left no result; its executed notebook says why"})
             continue
@@ -192,7 +193,7 @@ def three_ways(folder: Path, facts: Sequence[Mapping[str, Any]]) -> pl.DataFrame
 
 
 def _leg(folder: Path, facts: Mapping[str, Any]) -> Leg:
-    place = folder / "tasks" / facts["task"]
+    place = task_folder(folder, facts["task"])
     names = ("rows", "cells", "source", "expected", "found", "outcomes")
     frames = {name: pl.read_parquet(place / f"{name}.parquet") for name in names}
     codes = frames.pop("outcomes").filter(pl.col("field").is_not_null()).select("key", "field", "code")
@@ -220,7 +221,7 @@ def tied_out(folder: Path, facts: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
         if how is None or how.header not in known:
             continue
         currency = known[how.header]["currency_column"]
-        made = folder / "tasks" / name / "freight_tax.parquet"
+        made = task_folder(folder, name) / "freight_tax.parquet"
         lines = {"expected": None, "found": pl.read_parquet(made) if made.exists() else None}
         ours, theirs = (
             tie_out(
@@ -234,7 +235,7 @@ def tied_out(folder: Path, facts: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
 
 def _kept(folder: Path, task: str, side: str, without: Sequence[str] = ()) -> pl.DataFrame:
     """The compared rows of a side that flow or are in scope, less those with one of these reasons."""
-    place = folder / "tasks" / task
+    place = task_folder(folder, task)
     number = "source_row" if side == "expected" else "destination_row"
     rows = pl.read_parquet(place / "rows.parquet").filter(pl.col("outcome") != "excluded")
     kept = rows.filter(~pl.col("reason").is_in(without).fill_null(False))[number].drop_nulls()

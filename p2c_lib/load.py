@@ -35,6 +35,7 @@ from p2c_lib.explain import main_reasons
 from p2c_lib.load_plan import Load, Part, check_systems, parts_of
 from p2c_lib.load_report import finish
 from p2c_lib.model import Task, Template, all_tasks
+from p2c_lib.places import plan_folder, task_folder, tasks_folder
 from p2c_lib.sides import Sides, Within, read_sides
 
 __all__ = ["Standing", "run_load"]
@@ -232,7 +233,7 @@ class _Loader:
             "summary": summary,
             "seconds": seconds,
         }
-        shutil.rmtree(place / "tasks", ignore_errors=True)  # plan and journal stay
+        shutil.rmtree(tasks_folder(place), ignore_errors=True)  # plan and journal stay
         self.tally.settled += _settled(facts)
         self.tally.errors += sent.get("failed", 0) + sent.get("conflict", 0)
         folders.write_json(place / "bucket.json", facts)
@@ -303,7 +304,7 @@ class _Loader:
         return replace(compared, outcomes=replace(compared.outcomes, rows=rows, cells=cells))
 
     def _plan(self, place: Path, task: Task) -> None:
-        wanted = pl.read_parquet(place / "tasks" / task.name / "rows.parquet", columns=["outcome"])["outcome"]
+        wanted = pl.read_parquet(task_folder(place, task.name) / "rows.parquet", columns=["outcome"])["outcome"]
         if not wanted.is_in(["missing", "mismatched"]).any():
             return
         known = self.templates[task.template]
@@ -321,7 +322,7 @@ def _without(task: Task, fields: Sequence[str]) -> Task:
 
 def _is_approved(place: Path) -> bool:
     """Whether a bucket was planned to its end: from then on its plan is what is sent, whatever the rows are by now."""
-    plan = _read(place / "plan" / "plan.json")
+    plan = _read(plan_folder(place) / "plan.json")
     return plan is not None and plan["approved"] is not None
 
 

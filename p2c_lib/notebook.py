@@ -28,6 +28,7 @@ from p2c_lib.legs import check_route, templates_for
 from p2c_lib.legs import chosen as chosen_tasks
 from p2c_lib.model import Task, Template, TieOut, all_tasks, describe, find_task, load_templates
 from p2c_lib.parameters import check_mode, check_parameters, profile_for
+from p2c_lib.places import task_folder
 from p2c_lib.pull import pull
 from p2c_lib.routing import route_columns, routes
 from p2c_lib.show import Progress, figure, table, words
@@ -189,8 +190,8 @@ class Session:
     def blocked(self) -> HTML:
         """What holds blocked rows up, back to the first cause; in a larger run the overview goes through all tasks."""
         names = [task.name for task in self._read]
-        found = [pl.read_parquet(self.folder / "tasks" / name / "waits.parquet") for name in names]
-        tables = [pl.read_parquet(self.folder / "tasks" / name / "outcomes.parquet") for name in names]
+        found = [pl.read_parquet(task_folder(self.folder, name) / "waits.parquet") for name in names]
+        tables = [pl.read_parquet(task_folder(self.folder, name) / "outcomes.parquet") for name in names]
         return HTML(panels.held_up(chains(pl.concat(found), pl.concat(tables))))
 
     def funnel(self) -> HTML | Markdown:
@@ -214,7 +215,7 @@ class Session:
             return _NO_DOCUMENTS
         if not self.alone:
             return _IN_OVERVIEW
-        facts = [json.loads((self.folder / "tasks" / task.name / "summary.json").read_text("utf-8"))
+        facts = [json.loads((task_folder(self.folder, task.name) / "summary.json").read_text("utf-8"))
                  for task in self._read]  # fmt: skip
         return HTML(panels.ties(folders.tied_out(self.folder, facts), self.sample))
 
@@ -257,7 +258,7 @@ class Session:
             return [self.task]
         header, lines, _ = self._family
         for task in (header, lines):
-            if not (self.folder / "tasks" / task.name / "summary.json").exists():
+            if not (task_folder(self.folder, task.name) / "summary.json").exists():
                 metadata = {system: client.metadata() for system, client in self.clients.items()}
                 with Progress() as progress:
                     sides = runs.read_sides(task, self.clients, progress)

@@ -15,6 +15,7 @@ import polars as pl
 from p2c_lib import charts, drill, funnel, report
 from p2c_lib.explain import main_reasons, money_text
 from p2c_lib.model import Task, Template, TieOut, all_tasks
+from p2c_lib.places import task_folder
 from p2c_lib.show import details, figure, table, words
 
 CAUSES_SHOWN = 25
@@ -27,7 +28,7 @@ def told(folder: Path, tasks: Sequence[str], templates: Mapping[str, Template]) 
     by_name = {task.name: task for task in all_tasks(templates)}
     frames = [funnel.DOCUMENT_COLUMNS.to_frame()]
     for place in funnel.places_of([task for task in tasks if task in by_name]):
-        path = folder / "tasks" / place.task / f"{place.side}.parquet"
+        path = task_folder(folder, place.task) / f"{place.side}.parquet"
         wanted = [*place.columns, *funnel.conditions(place, by_name[place.task])]
         present = pl.read_parquet_schema(path)
         frame = pl.read_parquet(path, columns=[name for name in dict.fromkeys(wanted) if name in present])
@@ -132,7 +133,7 @@ def odd(quirks: pl.DataFrame) -> str:
 
 def kept(folder: Path, task: Task) -> drill.Frames:
     """What a run kept of a task, to be read where it is needed."""
-    place = folder / "tasks" / task.name
+    place = task_folder(folder, task.name)
     names = ("source", "expected", "found", "rows", "outcomes")
     made = place / "freight_tax.parquet"
     frames = {name: pl.scan_parquet(place / f"{name}.parquet") for name in names}

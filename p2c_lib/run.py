@@ -25,6 +25,7 @@ from p2c_lib.folder import UNMAPPED_COLUMNS, create, save_failure, write_json
 from p2c_lib.history import conclude
 from p2c_lib.legs import AHEAD, ahead, first_leg, templates_for
 from p2c_lib.model import Route, Task, Template, with_lengths
+from p2c_lib.places import task_folder
 from p2c_lib.pull import MONEY
 from p2c_lib.readings import Asked, Readings
 from p2c_lib.routing import route_columns
@@ -168,7 +169,7 @@ def _leg_facts(task: Task) -> dict[str, Any]:
 
 def save(folder: Path, task: Task, sides: Sides, compared: Compared) -> dict[str, Any]:
     """Write a task's frames and its summary below ``tasks/<task>``; give the summary."""
-    place = folder / "tasks" / task.name
+    place = task_folder(folder, task.name)
     _save_frames(place, task, sides, compared)
     facts = summary(task, sides, compared)
     write_json(place / "summary.json", facts)
@@ -189,7 +190,7 @@ def save_ahead(
     source = ahead(first, sides.source, task)
     if not source.equals(sides.source):
         then = replace(sides, source=source)
-        _save_frames(folder / "tasks" / task.name / AHEAD, task, then, compare_sides(task, then, metadata, lag=lag))
+        _save_frames(task_folder(folder, task.name) / AHEAD, task, then, compare_sides(task, then, metadata, lag=lag))
 
 
 def _save_frames(place: Path, task: Task, sides: Sides, compared: Compared) -> None:
@@ -243,8 +244,8 @@ def validate_task(task: Task, sides: Sides, compared: Compared, suites: Path | N
 def save_checks(folder: Path, task: Task, results: Sequence[SuiteResult]) -> list[dict[str, Any]]:
     """Write a task's ``checks.json``, and ``validation.json`` for the Data Docs; give the checks."""
     checks = [result.to_dict() for result in results]
-    write_json(folder / "tasks" / task.name / "validation.json", [result.result for result in results])
-    write_json(folder / "tasks" / task.name / "checks.json", checks)
+    write_json(task_folder(folder, task.name) / "validation.json", [result.result for result in results])
+    write_json(task_folder(folder, task.name) / "checks.json", checks)
     return checks
 
 

@@ -14,6 +14,7 @@ from p2c_lib.connect import Client
 from p2c_lib.errors import PlanError
 from p2c_lib.journal import FINAL
 from p2c_lib.model import FieldMap, Template, all_tasks
+from p2c_lib.places import plan_folder, task_folder
 from p2c_lib.pull import ETAG
 from p2c_lib.verify import look
 from p2c_lib.write import Plan
@@ -54,7 +55,7 @@ def check_templates(folder: Path, plan: Plan, templates: Mapping[str, Template])
     known = {task.name: task for task in all_tasks(templates)}
     problems = []
     for name in plan.rows["task"].unique(maintain_order=True):
-        path = folder / "tasks" / name / "task.json"
+        path = task_folder(folder, name) / "task.json"
         if not path.exists():
             continue
         if name not in known:
@@ -151,7 +152,7 @@ def check_rows(folder: Path, plan: Plan, clients: Mapping[str, Client]) -> None:
         clients: By system.
     """
     rows = changed_rows(plan, clients)
-    path = folder / "plan" / "stale.parquet"
+    path = plan_folder(folder) / "stale.parquet"
     if rows.is_empty():
         path.unlink(missing_ok=True)
         return

@@ -17,6 +17,7 @@ import polars as pl
 from p2c_lib.connect import Client, Entity
 from p2c_lib.errors import PlanError
 from p2c_lib.model import Task, Template, all_tasks
+from p2c_lib.places import plan_folder
 from p2c_lib.pull import ETAG
 from p2c_lib.verify import cells_of, fields_of, look, read_verified, verify
 from p2c_lib.write import PLAN_COLUMNS, Plan, check_addresses, read_plan
@@ -320,7 +321,9 @@ def _saved(run_dir: Path, plan: Plan, rows: pl.DataFrame, refused: pl.DataFrame)
     last = place / str(max(numbers, default=0))
     # One that nobody has sent yet is made anew in its place.
     folder = (
-        last if numbers and not (last / "plan" / "journal.jsonl").exists() else place / str(max(numbers, default=0) + 1)
+        last
+        if numbers and not (plan_folder(last) / "journal.jsonl").exists()
+        else place / str(max(numbers, default=0) + 1)
     )
     folder.mkdir(exist_ok=True)
     facts = json.loads((run_dir / "run.json").read_text("utf-8"))
@@ -330,5 +333,5 @@ def _saved(run_dir: Path, plan: Plan, rows: pl.DataFrame, refused: pl.DataFrame)
     left = refused.unique(["task", "key"]).group_by("task", "reason").agg(rows=pl.len())
     rest = left.sort("task", "reason").select("task", outcome=pl.lit("not undone"), reason="reason", rows="rows")
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    made = save(Plan(folder / "plan", rows, plan.head, "", now, None, rest.cast(LEFT_OUT)))
+    made = save(Plan(plan_folder(folder), rows, plan.head, "", now, None, rest.cast(LEFT_OUT)))
     return Undo(folder, made, refused)

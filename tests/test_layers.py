@@ -7,8 +7,8 @@ import pytest
 
 LIBRARY = Path(__file__).resolve().parent.parent / "p2c_lib"
 LAYERS = """
-errors pace config parameters connect store model paths readings pull money mapping validate datadocs keys cells diff
-chains tieout quirks explain legs routing funnel drill charts journal channels write apply causes verify stale undo
+errors pace config places parameters connect store model paths readings pull money mapping validate datadocs keys cells
+diff chains tieout quirks explain legs routing funnel drill charts journal channels write apply causes verify stale undo
 preflight threeway folder history migration sides run markup load_plan load_report load report show panels notebook
 load_notebook overview past kernels execution sandbox advance sandbox_cli history_cli write_cli load_cli cli
 """.split()  # noqa: SIM905 - read as a line of the README, not as a list

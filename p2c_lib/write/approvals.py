@@ -20,6 +20,7 @@ import polars as pl
 
 from p2c_lib.errors import PlanError
 from p2c_lib.journal import Journal
+from p2c_lib.places import task_folder
 
 if TYPE_CHECKING:
     from p2c_lib.write.saved import Plan
@@ -147,7 +148,7 @@ def _check(what: str, asked: Collection[str], known: Collection[str]) -> None:
 def _reasons(plan: Plan) -> pl.DataFrame:
     """Why the rows of the plan differ: ``task``, ``key``, ``code``, one or several a row."""
     tasks = plan.rows["task"].unique().to_list()
-    files = [(task, plan.folder.parent / "tasks" / task / "outcomes.parquet") for task in tasks]
+    files = [(task, task_folder(plan.folder.parent, task) / "outcomes.parquet") for task in tasks]
     told = [pl.DataFrame(schema={"task": pl.String, "key": pl.String, "code": pl.String})]
     told += [
         pl.read_parquet(path, columns=["key", "code"]).select(pl.lit(task).alias("task"), "key", "code").drop_nulls()

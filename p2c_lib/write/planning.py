@@ -14,6 +14,7 @@ from p2c_lib.connect import Client, Metadata
 from p2c_lib.errors import PlanError
 from p2c_lib.legs import AHEAD, first_leg
 from p2c_lib.model import Task, Template, all_tasks
+from p2c_lib.places import plan_folder, task_folder, tasks_folder
 from p2c_lib.write.draft import Draft
 from p2c_lib.write.removal import check_names, extra_rows, in_order, removed
 from p2c_lib.write.saved import LEFT_OUT, PLAN_COLUMNS, Plan, check_addresses, head_of, save
@@ -84,7 +85,7 @@ def plan(
         is_named = (pl.col("outcome") == "extra") & pl.col("task").is_in([task.name for task in going])
         rest = rest.filter(~is_named)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return save(Plan(run_dir / "plan", rows, head, "", now, None, rest))
+    return save(Plan(plan_folder(run_dir), rows, head, "", now, None, rest))
 
 
 def _with_removals(
@@ -113,7 +114,7 @@ def _with_removals(
 
 def _place(run_dir: Path, task: Task) -> Path:
     """Where the frames to plan from are: of a second leg, those that hold once the first has been written."""
-    place = run_dir / "tasks" / task.name
+    place = task_folder(run_dir, task.name)
     return place / AHEAD if (place / AHEAD).is_dir() else place
 
 
@@ -123,7 +124,7 @@ def _actions(frame: pl.DataFrame) -> int:
 
 def _chosen(run_dir: Path, names: Sequence[str] | None, templates: Mapping[str, Template]) -> list[Task]:
     known = all_tasks(templates)
-    compared = {path.parent.name for path in run_dir.glob("tasks/*/rows.parquet")}
+    compared = {path.parent.name for path in tasks_folder(run_dir).glob("*/rows.parquet")}
     unknown = sorted(set(names or compared) - {task.name for task in known})
     absent = sorted(set(names or ()) - compared - set(unknown))
     if unknown:

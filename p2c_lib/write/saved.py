@@ -15,6 +15,7 @@ from p2c_lib.cells import as_text
 from p2c_lib.connect import Client
 from p2c_lib.errors import PlanError
 from p2c_lib.explain import money_text
+from p2c_lib.places import plan_folder
 from p2c_lib.pull import MONEY
 from p2c_lib.write.approvals import FILE, Wanted, approved_orders, check_seal, given, is_being_sent
 
@@ -242,7 +243,7 @@ def _as_approved(made: Plan) -> Plan:
 
 
 def _stored(run_dir: Path) -> Plan:
-    folder = run_dir / "plan"
+    folder = plan_folder(run_dir)
     again = "compare again in a new run, and plan that one"
     try:
         document = json.loads((folder / "plan.json").read_text("utf-8"))

@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from p2c_lib.model import Task
+from p2c_lib.places import task_folder
 from p2c_lib.write.draft import Draft
 from p2c_lib.write.saved import PLAN_COLUMNS
 
@@ -35,7 +36,7 @@ def coming(run_dir: Path, task: Task, tasks: Sequence[Task]) -> dict[tuple[str, 
     for field in task.fields:
         for parent in field.parent:
             if parent.task is not None and parent.task in after:
-                place = run_dir / "tasks" / parent.task
+                place = task_folder(run_dir, parent.task)
                 rows = pl.read_parquet(place / "rows.parquet", columns=["outcome", "reason", "source_row"])
                 is_new = (pl.col("outcome") == "missing") | (pl.col("reason") == "parent_missing").fill_null(False)
                 values = pl.read_parquet(place / "expected.parquet", columns=[parent.column])[parent.column]
