@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help env demo lab test check bench bench-run bench-store bench-write bench-load chaos days notebooks lock clean
+.PHONY: help env demo lab test browser check bench bench-run bench-store bench-write bench-load chaos days notebooks lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ lab: $(STAMP)  ## open JupyterLab on the notebooks, with the sandbox running
 
 test: $(STAMP)  ## run every test: units, both services over HTTP, notebooks
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15 --durations-min=5
+
+browser: $(STAMP)  ## run the tests in a real browser (Chromium) alone; screenshots go to build/screenshots
+	$(BIN)/python -m pytest -m browser -rs --durations=5
 
 check: $(STAMP)  ## ruff, mypy, notebook pairs in step and without outputs
 	$(BIN)/ruff check .
