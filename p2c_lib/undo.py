@@ -14,11 +14,12 @@ from pathlib import Path
 
 import polars as pl
 
+from p2c_lib.cells import as_text
 from p2c_lib.connect import Client, Entity
 from p2c_lib.errors import PlanError
 from p2c_lib.model import Task, Template, all_tasks
 from p2c_lib.places import plan_folder
-from p2c_lib.pull import ETAG
+from p2c_lib.pull import ETAG, MONEY
 from p2c_lib.verify import cells_of, fields_of, look, read_verified, verify
 from p2c_lib.write import PLAN_COLUMNS, Plan, check_addresses, read_plan
 from p2c_lib.write.answers import answers
@@ -48,6 +49,8 @@ _COMPUTED = "the service works it out, it cannot be put back: it follows from wh
 _DELETED = "it was deleted, and only the columns of the template are known: make it again by hand, or from the source"
 _WHOLE = "its document stays, and is not taken apart"
 _CASCADE = "its lines were changed since they were written, and would go with it"
+_UNTIED = "its total did not follow from its lines before: Sales works out another one from what is put back"
+_FREIGHT = "its Freight Tax line did not follow from the header before: Sales makes or takes away that line by itself"
 
 
 @dataclass(frozen=True)
@@ -110,8 +113,9 @@ def undo(run_dir: Path, *, templates: Mapping[str, Template], clients: Mapping[s
         leaving[side.entity.name] = pl.concat([earlier, sent]).unique()
         frames.append(taken)
         offset += 2 * side.orders
-    told = pl.concat([side.listed(refused[name]) for name, side in sides.items()])
-    return _saved(run_dir, plan, pl.concat(frames), told)
+    told = [side.listed(refused[name]) for name, side in sides.items()]
+    told += [_worked_out(run_dir, task, sides) for task in tasks if task.destination.system == "sales"]
+    return _saved(run_dir, plan, pl.concat(frames), pl.concat(told))
 
 
 def _by_task(rows: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
@@ -312,6 +316,33 @@ def _held_by_header(task: Task, side: _Side, staying: Mapping[str, pl.Series]) -
         return pl.DataFrame(schema={"key": pl.String, "why": pl.String})
     document = (pl.col("field") == how.line_document) & pl.col("after").is_in(staying[how.header].implode())
     return side.rows.filter(document).select("key", why=pl.lit(_WHOLE)).unique("key")
+
+
+def _worked_out(run_dir: Path, lines: Task, sides: Mapping[str, _Side]) -> pl.DataFrame:
+    """Documents that the plan touched and that Sales had not worked out by its own rules before: nobody can write such
+    a total or such a line, so they come out as Sales makes them. Columns of `REFUSED`."""
+    how, ties = lines.tie_out, run_dir / "ties.parquet"
+    if how is None or not ties.exists() or not {lines.name, how.header} & sides.keys():
+        return REFUSED.to_frame()
+    place = list(lines.key).index(how.line_document)
+    touched = [REFUSED.to_frame()["key"]]
+    if how.header in sides:
+        touched.append(sides[how.header].rows["key"])
+    if lines.name in sides:
+        touched.append(sides[lines.name].rows["key"].str.split("|").list.get(place, null_on_oob=True))
+    untied, freight = pl.col("difference_found").fill_null(0) != 0, pl.col("freight_tax").is_not_null()
+    odd = pl.read_parquet(ties).filter((pl.col("task") == lines.name) & (untied | freight))
+    odd = odd.filter(pl.col("document").is_in(pl.concat(touched).implode()) & pl.col("total_found").is_not_null())
+    return odd.select(
+        pl.lit(how.header).alias("task"),
+        pl.lit("update").alias("action"),
+        pl.col("document").alias("key"),
+        pl.when(untied).then(pl.lit(_UNTIED)).otherwise(pl.lit(_FREIGHT)).alias("reason"),
+        pl.lit(how.total).alias("field"),
+        as_text("total_found", MONEY).alias("before"),
+        pl.lit(None, pl.String).alias("written"),
+        pl.lit(None, pl.String).alias("now"),
+    ).cast(REFUSED)
 
 
 def _saved(run_dir: Path, plan: Plan, rows: pl.DataFrame, refused: pl.DataFrame) -> Undo:

@@ -152,10 +152,6 @@ def test_a_plan_of_the_way_back_that_was_not_sent_is_made_anew(world, tmp_path):
     assert undone(world, tmp_path).folder == undone(world, tmp_path).folder == tmp_path / "undo" / "1"
 
 
-# What Sales works out by itself: amounts of documents, and the Freight Tax line behind a header's tax on charges.
-COMPUTED = {"totalamount", "totaltax", "totaldiscountamount", "extendedamount"}
-
-
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
     counts = {"accounts": 60, "contacts": 50, "products": 30, "orders": 20}
@@ -165,18 +161,23 @@ def pair(tmp_path_factory):
 
 
 def snapshot(clients):
-    """Every column that a template writes, of every set that one writes to."""
+    """Every column that a template writes or compares, of every row of every set that one writes to."""
     found = {}
     for task in (find_task(name, TEMPLATES) for name in [*MASTERS, *DOCUMENTS]):
-        columns = [f.destination for f in task.fields if f.is_compared and f.destination not in COMPUTED]
-        freight = ["msdynce_ismisctax"] if task.name in ("order_lines_to_sales", "invoice_lines") else []
+        columns = [f.destination for f in task.fields if f.is_compared]
+        freight = ["msdynce_ismisctax"] if task.name in LINES else []
         rows = pull(clients[task.destination.system], task.destination.entity, [*columns, *freight])
-        rows = rows.filter(~pl.col(name).fill_null(False) for name in freight) if freight else rows
         found[task.name] = rows.drop("@odata.etag").sort(pl.all())
     return found
 
 
-def test_undoing_a_mixed_plan_restores_both_systems_but_for_rows_changed_meanwhile(pair):
+# Lines that come to Sales, and the column that leads a Freight Tax line of Sales' own to its document.
+LINES = {"order_lines_to_sales": "salesorderid.ordernumber", "invoice_lines": "invoiceid.invoicenumber"}
+# What Sales works out by itself, of a document that it had not worked out by its own rules before.
+WORKED_OUT = ["totalamount", "totaltax", "totaldiscountamount"]
+
+
+def test_undoing_a_mixed_plan_restores_both_systems_but_for_what_it_lists(pair):
     run = pair.run("run", tasks=[*MASTERS, *DOCUMENTS])
     with pair.clients() as clients:
         before = snapshot(clients)
@@ -191,19 +192,49 @@ def test_undoing_a_mixed_plan_restores_both_systems_but_for_rows_changed_meanwhi
             key = {"dataAreaId": "usmf", "CustomerAccount": row["key"]}
             clients["fno"].update("CustomersV2", key, {"CreditRating": "B"}, None)
         back = undo(run, templates=TEMPLATES, clients=clients)
-        assert set(back.refused.select("task", "key").rows()) == {
-            ("accounts", changed["key"]), ("accounts", held["key"])
-        }  # fmt: skip
+        listed = back.refused.filter(pl.col("reason") == "changed since it was written")
+        assert set(listed.select("task", "key").rows()) == {("accounts", changed["key"]), ("accounts", held["key"])}
         approve(back.folder, "ann")
         done = apply(back.folder, None, clients)
         assert (done.conflicts, done.failed, done.remaining) == (0, 0, 0)
         assert set(verify(back.folder, templates=TEMPLATES, clients=clients)["outcome"]) == {"verified"}
         after = snapshot(clients)
 
+    assert {name: after[name].height - rows.height for name, rows in before.items() if name not in LINES} == {
+        name: int("CustomerAccount" in rows.columns)  # accounts and contacts that buy stand in one set
+        for name, rows in before.items()
+        if name not in LINES
+    }
+    others = back.refused.filter(pl.col("reason") != "changed since it was written")
+    assert set(others["task"]) <= {"order_headers_to_sales", "invoice_headers"} and others["key"].is_not_null().all()
     for name, rows in before.items():
         there = after[name]
-        if "CustomerAccount" in rows.columns:  # accounts and contacts that buy stand in one set
-            assert there.height == rows.height + 1
+        if "CustomerAccount" in rows.columns:
             mine = ~pl.col("CustomerAccount").is_in([changed["key"], held["key"]])
             rows, there = rows.filter(mine), there.filter(mine)
+        if name in ("order_headers_to_sales", "invoice_headers"):
+            number = "ordernumber" if name == "order_headers_to_sales" else "invoicenumber"
+            odd = pl.col(number).is_in(others.filter(pl.col("task") == name)["key"].implode())
+            rows, there = (
+                side.with_columns(
+                    pl.when(~odd).then(column).alias(column) for column in WORKED_OUT if column in rows.columns
+                ).sort(pl.all())
+                for side in (rows, there)
+            )
+        if name in LINES:
+            odd = pl.col(LINES[name]).is_in(others["key"].implode()).fill_null(False) & pl.col("msdynce_ismisctax")
+            rows, there = (side.filter(~odd.fill_null(False)) for side in (rows, there))
         assert_frame_equal(there, rows)
+
+
+def test_documents_that_sales_had_not_worked_out_are_listed_with_their_totals(pair):
+    """The test above leaves out of its comparison what is listed: here is that this is little, and told with why."""
+    ties = pl.read_parquet(pair.folder / "run" / "ties.parquet")
+    told = pl.read_parquet(pair.folder / "run" / "undo" / "1" / "refused.parquet")
+    told = told.filter(pl.col("reason") != "changed since it was written")
+    off = ties.filter(pl.col("task").is_in(list(LINES)) & ~pl.col("difference_found").is_in([0]).fill_null(True))
+    freight = ties.filter(pl.col("freight_tax").is_not_null())
+    assert 0 < told.height <= off.height + freight.height < ties.height / 2
+    totals = dict(ties.filter(pl.col("task").is_in(list(LINES))).select("document", "total_found").iter_rows())
+    assert [Decimal(row["before"]) for row in told.iter_rows(named=True)] == [totals[key] for key in told["key"]]
+    assert told["reason"].str.contains("did not follow from").all()
