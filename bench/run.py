@@ -72,7 +72,7 @@ def measure(sandbox: Path, out: Path, options: Sequence[str], *, with_cells: boo
     ]
     process = subprocess.Popen(
         [*command, *options],
-        env=os.environ | {"P2C_SANDBOX_DIR": str(sandbox), "P2C_PROFILE": "sandbox"},
+        env=os.environ | {"P2C_HOME": str(out.parent), "P2C_SANDBOX_DIR": str(sandbox), "P2C_PROFILE": "sandbox"},
         stdout=subprocess.DEVNULL,
     )
     peak = Peak(process.pid)

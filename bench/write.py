@@ -43,6 +43,7 @@ from p2c_lib.channels.bodies import bodies
 from p2c_lib.channels.package_zip import package
 from p2c_lib.config import Profile
 from p2c_lib.connect import Client, connect
+from p2c_lib.places import plan_folder
 from p2c_lib.run import open_clients
 from p2c_lib.sandbox import lifecycle
 from p2c_lib.write.saved import LEFT_OUT, PLAN_COLUMNS, Plan, save
@@ -137,7 +138,7 @@ def planned(folder: Path, profile: Profile, way: Way, name: str) -> Path:
         "fno_url": profile.fno.url,
     }
     made = Plan(
-        folder / "plan",
+        plan_folder(folder),
         rows.select(pl.col(n).cast(t) for n, t in PLAN_COLUMNS.items()),
         head,
         "",
@@ -298,7 +299,7 @@ class Bench:
                 done = apply(run, profile, clients, channel=way.channel)
                 if done.created != way.rows:
                     raise SystemExit(f"{way}: {done}")
-                lines = (run / "plan" / "journal.jsonl").read_bytes().splitlines()
+                lines = (plan_folder(run) / "journal.jsonl").read_bytes().splitlines()
                 first, last = (datetime.fromisoformat(orjson.loads(line)["at"]) for line in (lines[0], lines[-1]))
                 return (last - first).total_seconds()
 

@@ -4,12 +4,13 @@ It holds ``run.json`` (who, when, counts), ``outcomes.parquet`` (everything not 
 reason of each row that differs), ``quirks.parquet`` (what templates are known to do oddly), ``blocked.parquet`` (what
 holds rows up, each cause once), ``threeway.parquet`` (of a run through CDS: source, store and destination side by
 side), ``migration.parquet`` (what the direct templates do otherwise), ``history.parquet`` (findings, and since when),
-``ties.parquet``, ``unmapped.parquet``, ``checks.json`` and, for each task,
-``tasks/<task>/`` with the frames that a plan is made from.
+``ties.parquet``, ``unmapped.parquet`` and ``checks.json``. The frames that a plan is made from are working data and
+stand elsewhere (`p2c_lib.places`), a folder ``tasks/<task>`` for each task.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import shutil
@@ -28,7 +29,7 @@ from p2c_lib.config import Profile, home
 from p2c_lib.errors import P2CError, ParameterError, in_words
 from p2c_lib.explain import BAD_KEYS, OUTCOME_COLUMNS, main_reasons
 from p2c_lib.model import TieOut
-from p2c_lib.places import task_folder, tasks_folder
+from p2c_lib.places import make_private, task_folder, working_folder
 from p2c_lib.pull import MONEY
 from p2c_lib.quirks import QUIRK_COLUMNS
 from p2c_lib.store import connect_store
@@ -50,13 +51,14 @@ _LIBRARY = str(Path(__file__).parent)
 _HEAD = ("run_id", "started", "profile", "company", "threshold", "tasks")
 
 
-def create(out: Path | None, profile: Profile, parameters: Mapping[str, Any]) -> Path:
+def create(out: Path | None, profile: Profile, parameters: Mapping[str, Any], *, apart: bool = True) -> Path:
     """Make a run's folder with the head of its ``run.json``; an earlier run's files in it are replaced.
 
     Args:
         out: The folder; default ``runs/<time>-<id>`` at `home`. A plan of an earlier run in it is kept.
         profile: Its name, addresses and company are recorded, no secrets.
         parameters: What the run was asked for.
+        apart: Its working data goes to a private place, so that the folder can be handed over; else into the folder.
 
     Raises:
         ParameterError: The folder holds something that is not a run, or cannot be made.
@@ -69,11 +71,14 @@ def create(out: Path | None, profile: Profile, parameters: Mapping[str, Any]) ->
     try:
         if (folder / "run.json").exists():
             _clear(folder)
-        (tasks_folder(folder)).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        working = make_private(run_id) if apart else folder
+        (working / "tasks").mkdir(exist_ok=True)
     except OSError as error:
         raise ParameterError(f"{folder}: no run can be kept there: {error.strerror}; name another folder") from None
     head = {
         "run_id": run_id,
+        **({"working": run_id} if apart else {}),
         "started": started.isoformat(timespec="seconds"),
         "profile": profile.name,
         "company": profile.fno.company,
@@ -96,11 +101,14 @@ def _store_url(profile: Profile, parameters: Mapping[str, Any]) -> str:
 
 def _clear(folder: Path) -> None:
     earlier = read_run(folder)["run_id"]
-    for name in ("plan", "undo"):
+    for name in ("plan", "undo"):  # a plan that stands apart stays where it is
         if (folder / name).exists():
             (folder / name).rename(folder / f"{name}-{earlier}")
-    for name in ("tasks", "docs", "notebooks", "readings"):
+    for name in ("docs", "notebooks"):
         shutil.rmtree(folder / name, ignore_errors=True)
+    with contextlib.suppress(ParameterError):  # made on another machine
+        for name in ("tasks", "readings"):
+            shutil.rmtree(working_folder(folder) / name, ignore_errors=True)
     for name in (
         "outcomes.parquet",
         "unmapped.parquet",
@@ -128,7 +136,7 @@ def save_failure(folder: Path, task: str, error: Exception) -> None:
             (f"line {f.lineno} of {Path(f.filename).name}" for f in reversed(frames) if _LIBRARY in f.filename), ""
         )
         (place / "traceback.txt").write_text("".join(traceback.format_exception(error)), "utf-8")
-        where += f" (all of it: tasks/{task}/traceback.txt)"
+        where += f" (all of it: {place / 'traceback.txt'})"
     write_json(place / "summary.json", {"task": task, "error": in_words(type(error).__name__, str(error), where)})
 
 

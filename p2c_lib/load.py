@@ -287,7 +287,7 @@ class _Loader:
     def _keep(self, place: Path, task: Task, part: Part, sides: Sides, compared: runs.Compared) -> None:
         """Save what the bucket's plan is made from, in the place of what an earlier process left half done."""
         shutil.rmtree(place, ignore_errors=True)
-        folders.create(place, self.profile, {"load": self.load.facts["load_id"], "bucket": part.number})
+        folders.create(place, self.profile, {"load": self.load.facts["load_id"], "bucket": part.number}, apart=False)
         runs.save(place, task, sides, compared)
 
     def _to_send(self, task: Task, part: Part, compared: runs.Compared, second: bool) -> runs.Compared:

@@ -298,7 +298,7 @@ class Session:
         self.finish()
         plan = write.plan(self.folder, templates=self._templates, clients=self.clients)
         told = write.plan_table(plan, write.costs(plan, self.clients))
-        return table(told, f"plan {plan.hash[:12]} in {self.folder / 'plan'}; nothing was sent")
+        return table(told, f"plan {plan.hash[:12]} in {plan.folder}; nothing was sent")
 
     def apply(self) -> HTML | Markdown:
         """With mode 'apply' approve the saved plan in the name given, send it, read it back; else nothing is sent."""

@@ -25,7 +25,7 @@ from p2c_lib.folder import UNMAPPED_COLUMNS, create, save_failure, write_json
 from p2c_lib.history import conclude
 from p2c_lib.legs import AHEAD, ahead, first_leg, templates_for
 from p2c_lib.model import Route, Task, Template, with_lengths
-from p2c_lib.places import task_folder
+from p2c_lib.places import task_folder, working_folder
 from p2c_lib.pull import MONEY
 from p2c_lib.readings import Asked, Readings
 from p2c_lib.routing import route_columns
@@ -168,7 +168,7 @@ def _leg_facts(task: Task) -> dict[str, Any]:
 
 
 def save(folder: Path, task: Task, sides: Sides, compared: Compared) -> dict[str, Any]:
-    """Write a task's frames and its summary below ``tasks/<task>``; give the summary."""
+    """Write a task's frames and its summary to its folder (`task_folder`); give the summary."""
     place = task_folder(folder, task.name)
     _save_frames(place, task, sides, compared)
     facts = summary(task, sides, compared)
@@ -289,7 +289,7 @@ def shared_readings(folder: Path, tasks: Sequence[Task], templates: Mapping[str,
         asked.append(Asked(f"{task.name} destination", destination.system, destination.entity, columns))
         parents = [parent for field in task.fields for parent in field.parent]
         asked += [Asked(f"{task.name} parents", destination.system, p.entity, [p.column]) for p in parents]
-    place = folder / "readings"
+    place = working_folder(folder) / "readings"
     try:
         Readings.prepare(place, [one for one in asked if one.system != "cds"])  # the store is read as it stands
         yield place

@@ -18,7 +18,7 @@ from p2c_lib.cells import as_text
 from p2c_lib.connect import Client, Entity
 from p2c_lib.errors import PlanError
 from p2c_lib.model import Task, Template, all_tasks
-from p2c_lib.places import plan_folder
+from p2c_lib.places import plan_folder, working_folder
 from p2c_lib.pull import ETAG, MONEY
 from p2c_lib.verify import cells_of, fields_of, look, read_verified, verify
 from p2c_lib.write import PLAN_COLUMNS, Plan, check_addresses, read_plan
@@ -60,7 +60,7 @@ class Undo:
     Attributes:
         folder: Its own folder, below that of the run; `p2c apply` takes it like a run's.
         plan: The plan, not approved yet.
-        refused: Columns of `REFUSED`; kept as ``refused.parquet`` in the folder.
+        refused: Columns of `REFUSED`; kept as ``refused.parquet`` beside the plan's folder.
     """
 
     folder: Path
@@ -89,7 +89,7 @@ def undo(run_dir: Path, *, templates: Mapping[str, Template], clients: Mapping[s
     check_addresses(plan.head, clients)
     if not (plan.folder / "verified.parquet").exists():
         verify(run_dir, templates=templates, clients=clients)
-    done = _done(plan)
+    done = _done(run_dir, plan)
     if done.is_empty():
         raise PlanError(f"{run_dir}: nothing of this plan was sent; there is nothing to undo")
     tasks = all_tasks(templates)
@@ -122,12 +122,11 @@ def _by_task(rows: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
     return [(str(name), part) for (name,), part in rows.group_by("task", maintain_order=True)]
 
 
-def _done(plan: Plan) -> pl.DataFrame:
+def _done(run: Path, plan: Plan) -> pl.DataFrame:
     """The plan's rows of the actions that were done, with the ETag that was read after it."""
     told = answers(plan)
     doubts = told.filter(pl.col("outcome") == "doubt").height
     if doubts:
-        run = plan.folder.parent
         raise PlanError(
             f"{run}: of {doubts:,} rows it is not known whether they were written; find out: p2c apply {run}"
         )
@@ -359,8 +358,11 @@ def _saved(run_dir: Path, plan: Plan, rows: pl.DataFrame, refused: pl.DataFrame)
     folder.mkdir(exist_ok=True)
     facts = json.loads((run_dir / "run.json").read_text("utf-8"))
     facts |= {"undoes": {"run": str(run_dir), "plan": plan.hash}}
+    if "working" in facts:
+        facts["working"] = f"{facts['working']}/undo/{folder.name}"
+        (working_folder(run_dir) / "undo" / folder.name).mkdir(mode=0o700, parents=True, exist_ok=True)
     (folder / "run.json").write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    refused.write_parquet(folder / "refused.parquet")
+    refused.write_parquet(working_folder(folder) / "refused.parquet")
     left = refused.unique(["task", "key"]).group_by("task", "reason").agg(rows=pl.len())
     rest = left.sort("task", "reason").select("task", outcome=pl.lit("not undone"), reason="reason", rows="rows")
     now = datetime.now(UTC).isoformat(timespec="seconds")

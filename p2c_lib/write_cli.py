@@ -24,6 +24,7 @@ from rich.table import Table
 from p2c_lib.config import Profile
 from p2c_lib.errors import ParameterError
 from p2c_lib.model import Route
+from p2c_lib.places import plan_folder, working_folder
 from p2c_lib.sandbox_cli import err_console, out_console
 
 __all__ = ["ProfileOption", "RunFolder", "bar", "print_frame", "print_rows", "register"]
@@ -43,7 +44,7 @@ def register(app: typer.Typer) -> None:
     Args:
         app: The app.
     """
-    for command in (plan, approve, apply, resume, undo):
+    for command in (plan, approve, apply, resume, undo, forget):
         app.command()(command)
 
 
@@ -75,7 +76,7 @@ def plan(
     print_frame(write.plan_table(made, costs))
     seconds, calls = float(costs["seconds"].sum()), costs["calls"].sum()
     out_console.print(f"about {_duration(seconds)} in {calls:,} calls, under the limits in force", highlight=False)
-    out_console.print(f"plan {made.hash[:12]}: {folder / 'plan' / 'plan.parquet'}; nothing was sent", highlight=False)
+    out_console.print(f"plan {made.hash[:12]} in {made.folder}; nothing was sent", highlight=False)
 
 
 def approve(
@@ -161,10 +162,18 @@ def undo(folder: RunFolder, profile: ProfileOption = "") -> None:
     if made.refused.height:
         out_console.print(f"not undone ({made.refused['key'].n_unique():,} rows):")
         print_frame(made.refused.head(SHOWN))
-        out_console.print(f"all of them: {made.folder / 'refused.parquet'}", highlight=False)
+        out_console.print(f"all of them: {working_folder(made.folder) / 'refused.parquet'}", highlight=False)
     out_console.print(
         f"plan {made.plan.hash[:12]}; nothing was sent; send it: p2c apply {made.folder} --yes", highlight=False
     )
+
+
+def forget(folders: Annotated[list[Path], typer.Argument(help="Folders of runs.", metavar="DIR...")]) -> None:
+    """Remove the rows, the plan and the journal of runs from this machine; reports and what else is shown stay."""
+    from p2c_lib import places
+
+    freed = sum(places.forget(folder) for folder in folders)
+    out_console.print(f"{freed / 1e6:,.1f} MB are free again; nothing of these can be planned, sent or undone any more")
 
 
 def _send(folder: Path, profile: str, saved: Any, *, by: str, only: str, check: bool, channel: str) -> int:
@@ -222,12 +231,12 @@ def _tell(folder: Path, outcomes: pl.DataFrame, failed: pl.DataFrame) -> None:
     if off.height:
         out_console.print(f"not as wanted ({off['order'].n_unique():,} rows, of which you see the first {SHOWN}):")
         print_frame(off.head(SHOWN).select("task", "key", "outcome", "field", "before", "wanted", "found", "reason"))
-        out_console.print(f"all of them: {folder / 'plan' / 'verified.parquet'}", highlight=False)
+        out_console.print(f"all of them: {plan_folder(folder) / 'verified.parquet'}", highlight=False)
     if failed.height:
         out_console.print(f"refused ({failed.height:,} rows):")
         print_frame(causes.causes_table(failed))
         out_console.print(
-            f"all of them: {folder / 'plan' / 'failed.csv'}; send them again: p2c apply {folder} --only failed",
+            f"all of them: {plan_folder(folder) / 'failed.csv'}; send them again: p2c apply {folder} --only failed",
             highlight=False,
         )
 

@@ -10,6 +10,7 @@ import polars as pl
 from pair import Pair
 
 from p2c_lib import write
+from p2c_lib.places import plan_folder
 from p2c_lib.write.saved import LEFT_OUT, PLAN_COLUMNS, Plan, save
 
 SYSTEMS = {"contacts": "sales", "accounts": "sales", "products": "sales", "CustomersV2": "fno"}
@@ -45,7 +46,7 @@ def plan_of(folder: Path, pair: Pair, rows: Sequence[Mapping[str, Any]]) -> Path
     }
     folder.mkdir(parents=True)
     frame = pl.DataFrame(full, schema=PLAN_COLUMNS)
-    save(Plan(folder / "plan", frame, head, "", "2026-01-01T00:00:00+00:00", None, LEFT_OUT.to_frame()))
+    save(Plan(plan_folder(folder), frame, head, "", "2026-01-01T00:00:00+00:00", None, LEFT_OUT.to_frame()))
     write.approve(folder, "a tester")
     return folder
 

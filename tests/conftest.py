@@ -1,6 +1,13 @@
-"""The order of files: one worker takes a whole file, so the longest go first and nobody waits for the last."""
+"""A home of the tests' own, and the order of files: one worker takes a whole file, so the longest go first."""
+
+import os
+import shutil
+import tempfile
 
 import pytest
+
+HOME = tempfile.mkdtemp(prefix="p2c-home-")
+os.environ["P2C_HOME"] = HOME  # working data of runs would else stay in the checkout
 
 LONGEST = (
     *("test_story", "test_notebooks", "test_advance", "test_end_to_end", "test_run_faults", "test_sandbox_lifecycle"),
@@ -12,3 +19,7 @@ LONGEST = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     place = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(HOME, ignore_errors=True)

@@ -10,6 +10,7 @@ from plan_world import EACH, TEMPLATES, World
 
 from p2c_lib.apply import Applied, apply, counts, journal_table
 from p2c_lib.errors import ConnectError, LostAnswer, PermissionDenied, PlanError, ServiceError, SignInError
+from p2c_lib.places import plan_folder
 from p2c_lib.write import approve, plan
 
 
@@ -27,7 +28,7 @@ def ready(world, folder, *tasks):
 
 
 def lines(folder):
-    return [json.loads(line) for line in (folder / "plan" / "journal.jsonl").read_bytes().splitlines()]
+    return [json.loads(line) for line in (plan_folder(folder) / "journal.jsonl").read_bytes().splitlines()]
 
 
 def outcomes(folder):
@@ -94,7 +95,7 @@ def test_a_plan_that_nobody_approved_is_not_sent(world, tmp_path):
 def test_an_approval_of_other_content_does_not_count(world, tmp_path):
     world.item("P1")
     ready(world, tmp_path, "products")
-    file = tmp_path / "plan" / "plan.json"
+    file = plan_folder(tmp_path) / "plan.json"
     saved = json.loads(file.read_text())
     saved["approved"]["hash"] = "0" * 64
     file.write_text(json.dumps(saved))
@@ -308,7 +309,7 @@ def test_a_half_written_last_line_is_cut_off(world, tmp_path):
     world.item("P1")
     ready(world, tmp_path, "products")
     apply(tmp_path, None, world.clients)
-    journal = tmp_path / "plan" / "journal.jsonl"
+    journal = plan_folder(tmp_path) / "journal.jsonl"
     journal.write_bytes(journal.read_bytes()[:-7])  # the answer is lost, the intent is whole
     assert apply(tmp_path, None, world.clients) == Applied(already=1)
     assert len(lines(tmp_path)) == 2
@@ -322,7 +323,7 @@ def test_a_call_in_doubt_that_was_done_is_looked_up_and_not_sent_again(world, tm
     world.product("P1")
     ready(world, tmp_path, task)
     apply(tmp_path, None, world.clients)
-    journal = tmp_path / "plan" / "journal.jsonl"
+    journal = plan_folder(tmp_path) / "journal.jsonl"
     journal.write_bytes(journal.read_bytes().splitlines(keepends=True)[0])
     assert apply(tmp_path, None, world.clients) == Applied(already=1)
 
@@ -339,7 +340,7 @@ def test_a_lost_answer_has_its_own_line_and_the_repetition_counts_as_second_atte
 def test_a_journal_broken_in_the_middle_is_refused(world, tmp_path):
     world.item("P1")
     apply(ready(world, tmp_path, "products"), None, world.clients)
-    journal = tmp_path / "plan" / "journal.jsonl"
+    journal = plan_folder(tmp_path) / "journal.jsonl"
     journal.write_bytes(b'{"half": \n' + journal.read_bytes())
     with pytest.raises(PlanError, match="line 1 is not whole"):
         apply(tmp_path, None, world.clients)
@@ -408,7 +409,7 @@ def test_killed_anywhere_and_run_again_the_end_is_the_same(tmp_path_factory, kil
         try:
             apply(folder, None, world.clients)
         except Killed:
-            tear(folder / "plan" / "journal.jsonl", cut)
+            tear(plan_folder(folder) / "journal.jsonl", cut)
     for client in world.clients.values():
         client.before = client.after = lambda *_: None
     apply(folder, None, world.clients)

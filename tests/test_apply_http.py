@@ -17,6 +17,7 @@ from p2c_lib import run as runs
 from p2c_lib.apply import apply, journal_table
 from p2c_lib.config import load_profile
 from p2c_lib.model import all_tasks, load_templates
+from p2c_lib.places import plan_folder
 from p2c_lib.pull import pull
 from p2c_lib.sandbox import lifecycle
 from p2c_lib.write import approve, plan
@@ -145,7 +146,7 @@ def test_a_sender_that_is_killed_again_and_again_comes_to_the_same_end(profile, 
             {"kind": "latency", "seconds": 0.1, "method": "POST"},
             {"kind": "latency", "seconds": 0.1, "method": "PATCH"},
         )
-        journal = run / "plan" / "journal.jsonl"
+        journal = plan_folder(run) / "journal.jsonl"
         kills = 0
         for answers in (3, 12, 25):
             sender = subprocess.Popen([sys.executable, "-c", APPLY, str(run)], env=dict(os.environ))

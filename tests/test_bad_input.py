@@ -21,6 +21,7 @@ from p2c_lib import folder as folders
 from p2c_lib import run as runs
 from p2c_lib.errors import ConfigError, ParameterError
 from p2c_lib.model import find_task, load_templates
+from p2c_lib.places import plan_folder, task_folder
 from p2c_lib.pull import pull
 from p2c_lib.sandbox import lifecycle
 
@@ -297,7 +298,7 @@ def test_a_wrong_parameter_of_a_notebook_is_refused_before_anything_is_made(home
 @pytest.fixture
 def differing(pair: Pair, home: Path) -> Iterator[Path]:
     """A run in which one customer's memo differs; put right again behind everybody's back."""
-    rows = pair.run(str(home / "look"), tasks=("accounts",)) / "tasks" / "accounts"
+    rows = task_folder(pair.run(str(home / "look"), tasks=("accounts",)), "accounts")
     key = pl.read_parquet(rows / "expected.parquet")["CustomerAccount"].sort()[0]
     memo = pl.read_parquet(rows / "found.parquet").filter(CustomerAccount=key)["SalesMemo"].item() or ""
     row = {"dataAreaId": "usmf", "CustomerAccount": key}
@@ -318,7 +319,7 @@ def test_a_plan_is_shown_and_not_sent_without_yes(p2c, pair, differing):
     assert code == 0 and "nothing was sent" in out
     code, out, _ = p2c("apply", differing)
     assert code == 0 and "nothing was sent: give --yes" in out
-    assert "changed by hand" in memos(pair) and not (differing / "plan" / "journal.jsonl").exists()
+    assert "changed by hand" in memos(pair) and not (plan_folder(differing) / "journal.jsonl").exists()
 
 
 def spoil_value(plan: Path) -> None:
@@ -346,7 +347,7 @@ def spoil_address(plan: Path) -> None:
 )
 def test_a_plan_that_was_tampered_with_is_not_sent(p2c, pair, differing, spoil, said):
     assert p2c("plan", differing)[0] == 0
-    spoil(differing / "plan")
+    spoil(plan_folder(differing))
     code, _, err = p2c("apply", differing, "--yes")
     assert code == 2 and said in err
     assert "changed by hand" in memos(pair)
@@ -357,7 +358,7 @@ def test_a_plan_made_for_another_address_is_neither_approved_nor_sent(p2c, diffe
     monkeypatch.setenv("P2C_FNO__URL", stranger(404, "text/plain", b""))
     code, _, err = p2c("apply", differing, "--yes")
     assert code == 2 and "this run compared other systems: fno was http://127.0.0.1" in err
-    assert json.loads((differing / "plan" / "plan.json").read_text("utf-8"))["approved"] is None
+    assert json.loads((plan_folder(differing) / "plan.json").read_text("utf-8"))["approved"] is None
 
 
 def test_an_apply_that_leaves_something_unsettled_does_not_end_with_0(p2c, pair, differing):
@@ -406,7 +407,7 @@ def test_an_entity_without_rows_gives_an_empty_frame_and_a_run_in_step(tmp_path)
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """Accounts under strange keys on both sides: half of them with another city, half of them without a customer."""
     made = Pair(tmp_path_factory.mktemp("hostile"), push={"budget_s": 20}, counts={**COUNTS, "accounts": 60})
-    rows = made.run("look", tasks=("accounts",)) / "tasks" / "accounts"
+    rows = task_folder(made.run("look", tasks=("accounts",)), "accounts")
     matched = pl.read_parquet(rows / "rows.parquet").filter(outcome="matched")["source_row"].sort()
     known = pl.read_parquet(rows / "expected.parquet")[matched]["CustomerAccount"].to_list()
     for number, (old, new) in enumerate(zip(known, KEYS, strict=False)):
@@ -444,7 +445,7 @@ LONG = "lorem ipsum " * 900_000  # over 10 MB
 
 @pytest.mark.slow
 def test_ten_megabytes_and_scripts_in_a_row_reach_the_run_and_not_its_pages(hostile, tmp_path):
-    rows = hostile.run("look again", tasks=("accounts",)) / "tasks" / "accounts"
+    rows = task_folder(hostile.run("look again", tasks=("accounts",)), "accounts")
     keys = pl.read_parquet(rows / "expected.parquet")["CustomerAccount"].sort()
     first, second = keys.filter(keys.str.starts_with("ACC-"))[:2]
     hostile.change("sales", "accounts", {"accountnumber": first}, {"description": LONG})
@@ -470,7 +471,7 @@ def test_ten_megabytes_and_scripts_in_a_row_reach_the_run_and_not_its_pages(host
 
 def test_a_number_too_long_for_fno_is_held_back_and_no_other_row_is_made_of_it(hostile):
     long = "N" * 21
-    rows = hostile.run("before", tasks=("accounts",)) / "tasks" / "accounts"
+    rows = task_folder(hostile.run("before", tasks=("accounts",)), "accounts")
     keys = pl.read_parquet(rows / "expected.parquet")["CustomerAccount"].sort()
     old = keys.filter(keys.str.starts_with("ACC-"))[5]
     hostile.change("sales", "accounts", {"accountnumber": old}, {"accountnumber": long})

@@ -17,6 +17,7 @@ from p2c_lib.channels.bodies import addresses, bodies
 from p2c_lib.connect import key_path
 from p2c_lib.errors import PlanError
 from p2c_lib.pace import Allowance
+from p2c_lib.places import plan_folder
 from p2c_lib.pull import pull
 from p2c_lib.run import open_clients
 
@@ -64,7 +65,7 @@ def numbers(prefix, count):
 
 
 def lines(run):
-    return [json.loads(line) for line in (run / "plan" / "journal.jsonl").read_bytes().splitlines()]
+    return [json.loads(line) for line in (plan_folder(run) / "journal.jsonl").read_bytes().splitlines()]
 
 
 @pytest.mark.parametrize("channel", ["multiple", "batch"])

@@ -19,6 +19,7 @@ import pytest
 from p2c_lib.cli import main
 from p2c_lib.explain import OUTCOME_COLUMNS
 from p2c_lib.model import all_tasks, load_templates
+from p2c_lib.places import plan_folder
 from p2c_lib.sandbox import lifecycle
 
 P2C = [sys.executable, "-c", "from p2c_lib.cli import main; main()"]
@@ -247,7 +248,7 @@ def test_a_plan_is_shown_approved_and_sent_once(shell, first):
     assert "plan" in shell.errors  # there is none yet
     before = wire(shell)
     planned = shell("plan", folder)
-    assert "nothing was sent" in planned and (folder / "plan" / "plan.parquet").exists()
+    assert "nothing was sent" in planned and (plan_folder(folder) / "plan.parquet").exists()
     assert re.search(r"about \d+ s in [\d,]+ calls", planned)
     assert "nothing was sent: give --yes" in shell("apply", folder)
     assert wire(shell) == before
@@ -259,7 +260,7 @@ def test_a_plan_is_shown_approved_and_sent_once(shell, first):
     sent = shell("apply", folder, "--yes", "--by", "ann", "--check")
     assert "failed: 0" in sent and "conflicts: 0" in sent and "verified" in sent
     assert wire(shell) > some
-    approved = json.loads((folder / "plan" / "plan.json").read_text())["approved"]
+    approved = json.loads((plan_folder(folder) / "plan.json").read_text())["approved"]
     assert [step["by"] for step in approved["steps"]] == ["bob", "ann"]
     after = wire(shell)
     shell("apply", folder, "--yes")

@@ -9,6 +9,7 @@ import pytest
 from plan_world import EACH, GROUP, OTHER_EACH, OTHER_GROUP, TEMPLATES, USD, Orders
 
 from p2c_lib.apply import apply
+from p2c_lib.places import task_folder
 from p2c_lib.pull import pull
 from p2c_lib.write import approve, plan
 
@@ -30,7 +31,7 @@ def sent(made: pl.DataFrame, key: str) -> dict[str, str]:
 
 
 def outcomes(folder, task):
-    frame = pl.read_parquet(folder / "tasks" / task / "rows.parquet")
+    frame = pl.read_parquet(task_folder(folder, task) / "rows.parquet")
     return sorted(frame.select("key", "outcome", "reason").rows())
 
 
@@ -85,7 +86,7 @@ def test_a_line_waits_when_one_of_its_parents_is_made_and_the_other_is_nowhere(w
     world.account("A1")
     world.order("S1", "A1", "P1", "P9")
     run = world.compare(tmp_path, HEADERS, LINES)
-    waits = pl.read_parquet(run / "tasks" / LINES / "waits.parquet").sort("key", "field")
+    waits = pl.read_parquet(task_folder(run, LINES) / "waits.parquet").sort("key", "field")
     assert waits.select("key", "field", "value", "parent_task").rows() == [
         ("S1|1", "salesorderid.ordernumber", "S1", HEADERS),
         ("S1|2", "productid.productnumber", "P9", "products"),
@@ -140,7 +141,7 @@ def test_an_order_that_its_invoice_made_invoiced_is_still_in_step(world, tmp_pat
     assert outcomes(world.compare(tmp_path / "a", HEADERS), HEADERS) == [("S1", "matched", None)]
     found["statecode"] = 2
     run = world.compare(tmp_path / "b", HEADERS)
-    cells = pl.read_parquet(run / "tasks" / HEADERS / "cells.parquet")
+    cells = pl.read_parquet(task_folder(run, HEADERS) / "cells.parquet")
     assert cells.select("field", "expected", "found").rows() == [("statecode", "0", "2")]
     made = plan(run, templates=TEMPLATES, clients=world.clients)
     assert made.rows["held"].to_list() == ["it is cancelled in Sales: reopen it there first, or leave it"]

@@ -10,6 +10,7 @@ from p2c_lib import apply as applying
 from p2c_lib import folder as folders
 from p2c_lib import write
 from p2c_lib.model import load_templates
+from p2c_lib.places import task_folder, tasks_folder
 from p2c_lib.sandbox import lifecycle
 
 
@@ -27,7 +28,7 @@ def found(folder: Path) -> pl.DataFrame:
 def assert_whole(folder: Path) -> None:
     """Every row pulled has exactly one outcome."""
     for facts in folders.read_run(folder)["tasks"]:
-        place = folder / "tasks" / facts["task"]
+        place = task_folder(folder, facts["task"])
         rows = pl.read_parquet(place / "rows.parquet")
         assert rows["source_row"].drop_nulls().sort().to_list() == list(range(facts["source_rows"]))
         assert facts["source_rows"] == pl.read_parquet(place / "source.parquet").height
@@ -171,7 +172,7 @@ HELD = (
 def rows_of(folder: Path) -> set[tuple[str, ...]]:
     """The rows at the destinations, each by its own key; Freight Tax lines, which Sales deletes, are not read."""
     found: set[tuple[str, ...]] = set()
-    for place in (folder / "tasks").iterdir():
+    for place in tasks_folder(folder).iterdir():
         frame = pl.read_parquet(place / "found.parquet")
         own = frame.columns[: frame.columns.index("@odata.etag")]
         found |= {(place.name, *row) for row in frame.select(pl.col(own).cast(pl.String)).iter_rows()}

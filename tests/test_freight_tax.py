@@ -11,6 +11,7 @@ import pytest
 from pair import DOCUMENTS, Pair
 
 from p2c_lib import panels
+from p2c_lib.places import task_folder
 from p2c_lib.report import document_table
 from p2c_lib.sandbox import lifecycle
 from p2c_lib.tieout import FREIGHT_TAX_FAULTS
@@ -39,7 +40,7 @@ def ties(run) -> pl.DataFrame:
 
 def taxed(run, task: str, count: int) -> list[dict[str, Any]]:
     """Documents in Sales with tax on their charges, as they were found."""
-    headers = pl.read_parquet(run / "tasks" / task / "found.parquet")
+    headers = pl.read_parquet(task_folder(run, task) / "found.parquet")
     return headers.filter(pl.col("msdynce_misctax") > 0).head(count).to_dicts()
 
 
@@ -63,20 +64,20 @@ def line_key(sets: tuple[str, str], header: dict[str, Any]) -> dict[str, Any]:
 
 def test_a_clean_pair_has_freight_tax_lines_and_ties_out_with_them(clean):
     for task in ("order_lines_to_sales", "invoice_lines"):
-        lines = pl.read_parquet(clean / "tasks" / task / "freight_tax.parquet")
+        lines = pl.read_parquet(task_folder(clean, task) / "freight_tax.parquet")
         assert lines.height and lines["document"].null_count() == 0 and (lines["amount"] > 0).all()
-        found = pl.read_parquet(clean / "tasks" / task / "found.parquet")
+        found = pl.read_parquet(task_folder(clean, task) / "found.parquet")
         assert not found["msdynce_ismisctax"].fill_null(False).any()
     tied = ties(clean)
     assert tied["freight_tax"].null_count() == tied.height > 0
     assert (tied["at_stake"] == 0).all()
-    assert not (clean / "tasks" / "order_headers_to_sales" / "freight_tax.parquet").exists()
+    assert not (task_folder(clean, "order_headers_to_sales") / "freight_tax.parquet").exists()
 
 
 def test_each_fault_of_a_freight_tax_line_is_found_with_its_remedy_and_that_remedy_helps(pair, clean):
     several, missing, other = taxed(clean, "order_headers_to_sales", 3)
     (invoice,) = taxed(clean, "invoice_headers", 1)
-    plain = pl.read_parquet(clean / "tasks" / "order_headers_to_sales" / "found.parquet")
+    plain = pl.read_parquet(task_folder(clean, "order_headers_to_sales") / "found.parquet")
     left = plain.filter(pl.col("msdynce_misctax").fill_null(0) == 0).to_dicts()[0]
     # the copy of a line takes the order's number and the number of one of its lines along
     copied(pair, ORDERS, several, 1, msdynce_ordernumber=several["ordernumber"], sequencenumber=1)
@@ -101,7 +102,7 @@ def test_each_fault_of_a_freight_tax_line_is_found_with_its_remedy_and_that_reme
     assert {count["task"]: count["freight_tax_wrong"] for count in counts} == {
         "order_lines_to_sales": 4, "invoice_lines": 1,
     }  # fmt: skip
-    lines = json.loads((run / "tasks" / "order_lines_to_sales" / "summary.json").read_text("utf-8"))
+    lines = json.loads((task_folder(run, "order_lines_to_sales") / "summary.json").read_text("utf-8"))
     assert lines["mismatched"] == lines["extra"] == lines["blocked"] == 0  # it is none of the compared lines
     said = dict(document_table(ties(run), 99).select("document", "what_is_wrong").rows())
     assert FREIGHT_TAX_FAULTS["several"] in said[several["ordernumber"]]

@@ -22,6 +22,7 @@ from p2c_lib.folder import read_run
 from p2c_lib.history import History, append, open_history
 from p2c_lib.model import find_task, load_templates
 from p2c_lib.overview import Overview
+from p2c_lib.places import task_folder
 from p2c_lib.sandbox import lifecycle
 from p2c_lib.store.tables import Store
 
@@ -44,7 +45,7 @@ def test_what_came_went_and_came_back_between_runs_stands_in_history_and_report(
         return run.execute(profile, ACCOUNTS, tmp_path / name, {})
 
     profile, keys = pair.profile(), {}
-    rows = pl.read_parquet(ran("clean") / "tasks" / "accounts" / "found.parquet").head(2)
+    rows = pl.read_parquet(task_folder(ran("clean"), "accounts") / "found.parquet").head(2)
     keys = dict(zip("AB", rows["CustomerAccount"], strict=True))
     memos = dict(zip("AB", rows["SalesMemo"].fill_null(""), strict=True))
     last = [ran("1", A="by hand", B="by hand"), ran("2", B=memos["B"]), ran("3", A=memos["A"], B="by hand")][-1]

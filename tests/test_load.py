@@ -21,6 +21,7 @@ from p2c_lib.load import run_load
 from p2c_lib.load_plan import Load, approve, load_table, parts_of, read_load, survey
 from p2c_lib.load_report import left_table, outcome_table, words
 from p2c_lib.model import all_tasks, find_task, load_templates
+from p2c_lib.places import tasks_folder
 from p2c_lib.pull import pull
 from p2c_lib.sandbox import lifecycle
 from p2c_lib.sandbox.data import generate
@@ -115,7 +116,7 @@ def test_the_frames_of_a_bucket_are_gone_and_its_plan_is_approved_as_part_of_the
     assert len(plans) == 3
     for path in plans:
         assert json.loads(path.read_text())["approved"]["by"] == f"a tester, as part of load {load.hash[:12]}"
-        assert not (path.parent.parent / "tasks").exists()
+        assert not tasks_folder(path.parent.parent).exists()
         assert set(applying.journal_table(path.parent.parent)["outcome"]) == {"created"}
 
 

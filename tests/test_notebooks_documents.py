@@ -12,6 +12,7 @@ from p2c_lib import folder as folders
 from p2c_lib import notebook, overview, panels
 from p2c_lib.errors import ParameterError
 from p2c_lib.model import find_task, load_templates
+from p2c_lib.places import task_folder
 from p2c_lib.sandbox import lifecycle
 from p2c_lib.tieout import ACROSS_COLUMNS
 
@@ -73,10 +74,10 @@ def test_a_notebook_of_its_own_shows_what_the_overview_of_a_run_shows(begin, who
 
 def test_the_funnel_counts_the_documents_that_were_read(run, whole):
     rows = {row["stage"]: row for row in tables(whole.funnel().data)[0]}
-    quotes = pl.read_parquet(run / "tasks" / "quote_headers" / "source.parquet")
+    quotes = pl.read_parquet(task_folder(run, "quote_headers") / "source.parquet")
     assert rows["quotes made"]["Sales documents"] == str(quotes.height)
     assert rows["quotes won"]["Sales documents"] == str((quotes["statecode"] == 2).sum())
-    orders = pl.read_parquet(run / "tasks" / "order_headers_to_sales" / "source.parquet")
+    orders = pl.read_parquet(task_folder(run, "order_headers_to_sales") / "source.parquet")
     ours = orders.filter(pl.col("OrderingCustomerIsExternallyMaintained") == "Yes",
                          pl.col("InvoiceCustomerIsExternallyMaintained") == "Yes")  # fmt: skip
     assert 0 < ours.height < orders.height
@@ -110,7 +111,7 @@ def test_a_document_shows_each_of_its_rows_and_each_field_that_differs_once(run,
     assert keys[0] == number and all(key.split("|")[0].strip() == number for key in keys[1:])
     expected = []
     for name in (header, lines):
-        outcomes = pl.read_parquet(run / "tasks" / name / "outcomes.parquet")
+        outcomes = pl.read_parquet(task_folder(run, name) / "outcomes.parquet")
         expected += outcomes.filter(pl.col("field").is_not_null() & pl.col("key").is_in(keys)).select(
             "field", "outcome", "expected", "found", "reason", "remedy"
         ).rows()  # fmt: skip

@@ -9,6 +9,7 @@ import pytest
 from pair import DOCUMENTS, MASTERS, Pair
 
 from p2c_lib.explain import REASON_COLUMNS
+from p2c_lib.places import task_folder
 from p2c_lib.quirks import QUIRK_COLUMNS
 from p2c_lib.sandbox import lifecycle
 
@@ -49,7 +50,7 @@ def test_status_drift_is_told_as_behind_or_ahead(run):
 
 
 def test_a_destination_that_has_what_one_would_expect_is_no_difference(pair, run):
-    place = run / "tasks" / "quote_headers"
+    place = task_folder(run, "quote_headers")
     matched = pl.read_parquet(place / "rows.parquet").filter(outcome="matched")
     quotes = pl.read_parquet(place / "source.parquet")[matched["source_row"]].with_columns(key=matched["key"])
     one = quotes.filter(pl.col("shipto_postalcode") != pl.col("billto_postalcode")).row(0, named=True)

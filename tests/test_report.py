@@ -20,6 +20,7 @@ from p2c_lib.config import Profile
 from p2c_lib.errors import ParameterError
 from p2c_lib.explain import OUTCOME_COLUMNS, REASON_COLUMNS, money_text
 from p2c_lib.markup import html_table
+from p2c_lib.places import task_folder
 from p2c_lib.quirks import QUIRK_COLUMNS
 from p2c_lib.tieout import ACROSS_COLUMNS
 
@@ -63,7 +64,7 @@ DIFFERING = outcomes(
 def run(tmp_path):
     """A finished run of one task with differences, written by hand."""
     made = folders.create(tmp_path / "run", PROFILE, {"tasks": [HOSTILE]})
-    place = made / "tasks" / "accounts"
+    place = task_folder(made, "accounts")
     folders.write_json(place / "summary.json", {"task": "accounts", **COUNTS})
     DIFFERING.write_parquet(place / "outcomes.parquet")
     WAIT_COLUMNS.to_frame().write_parquet(place / "waits.parquet")
@@ -181,11 +182,11 @@ def test_documents_show_their_amounts_and_nothing_where_nothing_is_off():
 
 
 def test_quirks_stand_apart_and_are_no_difference(run):
-    summary = run / "tasks" / "accounts" / "summary.json"
+    summary = task_folder(run, "accounts") / "summary.json"
     folders.write_json(summary, json.loads(summary.read_text("utf-8")) | {"quirks": 2})
     odd = {"task": "accounts", "quirk": "q", "says": HOSTILE, "fields": "Country", "rows": 7, "differing": 2}
     frame = pl.DataFrame([odd, odd | {"quirk": "other", "says": "touches nothing", "rows": 0}], schema=QUIRK_COLUMNS)
-    frame.write_parquet(run / "tasks" / "accounts" / "quirks.parquet")
+    frame.write_parquet(task_folder(run, "accounts") / "quirks.parquet")
     facts = folders.finish(run, ["accounts"])
     tree = page(run)
     assert facts["differing_rows"] == 2  # 2 mismatched, 1 missing, 1 blocked; 2 of them by a quirk

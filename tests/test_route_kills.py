@@ -15,6 +15,7 @@ from pair import Pair
 
 from p2c_lib import folder as folders
 from p2c_lib import legs, write
+from p2c_lib.places import plan_folder
 from p2c_lib.sandbox import lifecycle
 from p2c_lib.store import connect_store
 
@@ -57,7 +58,7 @@ def content(pair):
 def test_an_apply_that_is_killed_anywhere_leaves_a_whole_store_and_the_next_ends_in_the_same_state(pair):
     run = planned(pair, "killed")
     shutil.copytree(run, pair.folder / "plan-only")
-    journal = run / "plan" / "journal.jsonl"
+    journal = plan_folder(run) / "journal.jsonl"
     whole = applying(pair, run)
     while not journal.exists():
         time.sleep(0.005)

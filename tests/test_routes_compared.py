@@ -13,6 +13,7 @@ from p2c_lib import panels, report
 from p2c_lib.folder import read_run
 from p2c_lib.migration import by_templates, save_declared, ways
 from p2c_lib.model import load_templates
+from p2c_lib.places import task_folder
 from p2c_lib.sandbox import lifecycle
 
 
@@ -47,7 +48,7 @@ def test_the_destination_differs_between_the_routes_in_what_the_templates_declar
     routed = pair.run("cds", tasks=MASTERS + DOCUMENTS, route="cds")
     differs, rows = set(), set()
     for task in MASTERS + DOCUMENTS:
-        place = routed / "tasks" / f"{task}_from_cds" / "ahead"  # as it would be once everything is staged
+        place = task_folder(routed, f"{task}_from_cds") / "ahead"  # as it would be once everything is staged
         differs |= {(task, field) for field in pl.read_parquet(place / "cells.parquet")["field"].unique()}
         rows |= set(pl.read_parquet(place / "rows.parquet")["outcome"].unique())
     assert rows <= {"matched", "mismatched", "excluded"}

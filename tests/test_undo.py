@@ -11,6 +11,7 @@ from polars.testing import assert_frame_equal
 from p2c_lib.apply import apply
 from p2c_lib.errors import PlanError
 from p2c_lib.model import find_task
+from p2c_lib.places import plan_folder
 from p2c_lib.pull import pull
 from p2c_lib.sandbox import lifecycle
 from p2c_lib.undo import undo
@@ -127,7 +128,7 @@ def test_a_lookup_goes_back_to_the_row_it_pointed_to_and_not_to_its_namesake(wor
 def test_nothing_is_undone_as_long_as_rows_are_in_doubt(world, tmp_path):
     world.item("P1")
     applied(world, tmp_path, "products")
-    journal = tmp_path / "plan" / "journal.jsonl"
+    journal = plan_folder(tmp_path) / "journal.jsonl"
     journal.write_bytes(journal.read_bytes().splitlines(keepends=True)[0])
     with pytest.raises(PlanError, match="of 1 rows it is not known whether they were written; find out: p2c apply"):
         undone(world, tmp_path)

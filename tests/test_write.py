@@ -12,6 +12,7 @@ from p2c_lib import stale
 from p2c_lib.apply import Applied, apply
 from p2c_lib.errors import ConnectError, LostAnswer, PlanError
 from p2c_lib.model import all_tasks, load_templates
+from p2c_lib.places import plan_folder
 from p2c_lib.undo import undo
 from p2c_lib.verify import verify
 from p2c_lib.write import Wanted, approve, costs, plan, plan_table, read_list, read_plan
@@ -219,7 +220,7 @@ def test_another_plan_takes_the_approval_away(world, tmp_path):
 def test_a_plan_changed_by_hand_is_refused(world, tmp_path):
     world.item("P1")
     planned(world, tmp_path, "products")
-    file = tmp_path / "plan" / "plan.parquet"
+    file = plan_folder(tmp_path) / "plan.parquet"
     rows = pl.read_parquet(file)
     rows.with_columns(sent=pl.when(pl.col("property") == "price").then(pl.lit("1")).otherwise("sent")).write_parquet(
         file
@@ -325,10 +326,11 @@ def test_a_list_without_the_columns_is_refused(tmp_path):
 
 def test_a_changed_list_of_approved_actions_is_noticed(many):
     approve(many, "ann", Wanted(tasks=["products"]))
-    pl.DataFrame({"order": [0, 1, 2]}, schema={"order": pl.UInt32}).write_parquet(many / "plan" / "approved.parquet")
+    orders = pl.DataFrame({"order": [0, 1, 2]}, schema={"order": pl.UInt32})
+    orders.write_parquet(plan_folder(many) / "approved.parquet")
     with pytest.raises(PlanError, match="changed after ann approved it"):
         read_plan(many)
-    (many / "plan" / "approved.parquet").unlink()
+    (plan_folder(many) / "approved.parquet").unlink()
     with pytest.raises(PlanError, match="approve the plan again"):
         read_plan(many)
     assert chosen(approve(many, "bob", Wanted(tasks=["accounts"]))) == ["A1"]  # the approval that was changed is void
@@ -337,7 +339,7 @@ def test_a_changed_list_of_approved_actions_is_noticed(many):
 @pytest.mark.parametrize("change", [{"rows": None}, {"by": "bob"}, {"actions": 4}])
 def test_a_changed_approval_is_noticed(many, change):
     approve(many, "ann", Wanted(tasks=["products"]))
-    file = many / "plan" / "plan.json"
+    file = plan_folder(many) / "plan.json"
     saved = json.loads(file.read_text())
     saved["approved"] |= change
     file.write_text(json.dumps(saved))
@@ -350,7 +352,7 @@ def test_only_approved_actions_are_sent_and_children_of_the_others_wait(world, m
     done = apply(many, None, world.clients)
     assert (done.created, done.updated, done.held) == (1, 1, 2)
     assert world.fno.rows.get("CDSContactPersons", []) == [] and "CustomersV2" not in world.fno.rows
-    assert "its parent is not approved" in (many / "plan" / "journal.jsonl").read_text()
+    assert "its parent is not approved" in (plan_folder(many) / "journal.jsonl").read_text()
     approve(many, "bob", Wanted(tasks=["accounts"]))
     assert apply(many, None, world.clients).created == 2
 
@@ -365,7 +367,7 @@ def test_extra_rows_are_deleted_only_when_their_task_is_named(world, tmp_path):
     approve(tmp_path, "ann")
     assert apply(tmp_path, None, world.clients).deleted == 1
     assert world.fno.rows["CustomersV2"] == []
-    intent = json.loads((tmp_path / "plan" / "journal.jsonl").read_text().splitlines()[0])
+    intent = json.loads((plan_folder(tmp_path) / "journal.jsonl").read_text().splitlines()[0])
     assert intent["before"]["OrganizationName"] == "Firm A9"
 
 
@@ -452,7 +454,7 @@ def test_rows_changed_since_they_were_compared_are_named_when_asked_for(world, t
     words = r"P2: a row with this key.*P1: changed since it was compared \(price was 10\.5, is 11, was to be 12\)"
     with pytest.raises(PlanError, match=words):
         stale.check_rows(tmp_path, made, world.clients)
-    assert pl.read_parquet(tmp_path / "plan" / "stale.parquet").height == 2
+    assert pl.read_parquet(plan_folder(tmp_path) / "stale.parquet").height == 2
 
 
 def test_a_plan_says_by_which_channel_in_how_many_calls_and_how_long(world, tmp_path):

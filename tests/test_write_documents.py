@@ -9,6 +9,7 @@ import pytest
 from plan_world import OTHER_EACH, TEMPLATES, USD, Orders
 
 from p2c_lib.apply import apply
+from p2c_lib.places import task_folder
 from p2c_lib.write import approve, plan
 
 HEADERS, LINES = "order_headers_to_sales", "order_lines_to_sales"
@@ -259,7 +260,7 @@ def test_what_the_template_itself_makes_differ_is_held(world, tmp_path):
     header, _ = in_step(world, tmp_path / "a", "P1")
     header |= {"name": "Tables", "shipto_city": "Ulm"}
     run = world.compare(tmp_path / "b", HEADERS)
-    path = run / "tasks" / HEADERS / "outcomes.parquet"
+    path = task_folder(run, HEADERS) / "outcomes.parquet"
     told = pl.read_parquet(path)
     is_name = pl.col("field") == "name"
     told.with_columns(
