@@ -6,6 +6,7 @@ Pure: frames in, frames out; no network, files or clock. A loop here runs over c
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import polars as pl
@@ -107,8 +108,10 @@ def compare(
     _check_schemas(source, destination, task)
     ours, theirs = source.select(list(task.key)), destination.select(list(task.key))
     flows = None if excluded is None else excluded.is_null()
-    keys = match(ours, theirs, flows=flows, in_scope=in_scope)
-    texts = ours.select(key_text(ours.columns)).to_series(), theirs.select(key_text(ours.columns)).to_series()
+    with ThreadPoolExecutor() as pool:  # the keys as texts are made while they are matched: Polars lets go of Python
+        written = [pool.submit(side.select, key_text(ours.columns)) for side in (ours, theirs)]
+        keys = match(ours, theirs, flows=flows, in_scope=in_scope)
+        texts = [one.result().to_series() for one in written]
 
     cells = compare_fields(source, destination, task, keys.pairs, texts[0], unmapped)
     waits = _orphans(source, keys.alone_source, texts[0], parents or {})

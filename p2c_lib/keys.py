@@ -9,6 +9,7 @@ keys themselves, so that two keys with one hash neither pair nor block. Pure: fr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import polars as pl
@@ -69,9 +70,10 @@ def match(
     source, destination = _numbered_columns(source), _numbered_columns(destination)
     n, m = source.height, destination.height
     shift = (n + m).bit_length()
-    is_plain = _is_plain(source) and _is_plain(destination)
-    forms = (source, destination) if is_plain else (_normal(source), _normal(destination))
-    ours, theirs = _numbered(forms[0], 0, shift), _numbered(forms[1], n, shift)
+    with ThreadPoolExecutor(2) as pool:  # both sides at once: Polars lets go of Python while it works
+        is_plain = all(pool.map(_is_plain, (source, destination)))
+        forms = (source, destination) if is_plain else tuple(pool.map(_normal, (source, destination)))
+        ours, theirs = pool.map(_numbered, forms, (0, n), (shift, shift))
     ordered = _neighbours(pl.concat([ours if flows is None else ours.filter(flows), theirs]).sort(), n, shift)
 
     found = _proposed(ordered, n)
