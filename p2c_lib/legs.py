@@ -15,6 +15,7 @@ import polars as pl
 from p2c_lib.config import Profile
 from p2c_lib.errors import ParameterError
 from p2c_lib.model import Route, Task, Template, all_tasks, find_task, load_templates
+from p2c_lib.places import tasks_folder
 
 __all__ = ["AHEAD", "ahead", "check_route", "chosen", "first_leg", "templates_for"]
 
@@ -68,7 +69,7 @@ def first_leg(folder: Path, task: Task) -> Path | None:
     """
     if task.leg != 2:
         return None
-    for path in sorted(folder.glob("tasks/*/summary.json")):
+    for path in sorted(tasks_folder(folder).glob("*/summary.json")):
         facts = json.loads(path.read_text("utf-8"))
         if (facts.get("of"), facts.get("leg")) == (task.of, 1) and (path.parent / "rows.parquet").exists():
             return path.parent
