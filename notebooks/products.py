@@ -116,6 +116,15 @@ run.plan()
 run.apply()
 
 # %% [markdown]
+# ## Which records are these, and which of them should be sent?
+#
+# Live: filter by anything, sort, open a record, tick records or all that a filter finds, plan them, approve the plan in
+# your name and apply it. Ticks are kept with the run. Without a kernel this is the first page.
+
+# %%
+run.explore()
+
+# %% [markdown]
 # ## What was found?
 
 # %%

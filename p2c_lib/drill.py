@@ -19,7 +19,7 @@ from p2c_lib.model.tables import rule_text
 from p2c_lib.pull import MONEY
 from p2c_lib.tieout import tie_out
 
-__all__ = ["FIELD_COLUMNS", "Frames", "Row", "find_document", "look_into", "score", "totals"]
+__all__ = ["FIELD_COLUMNS", "Frames", "Row", "document_of", "find_document", "look_at", "look_into", "score", "totals"]
 
 FIELD_COLUMNS = pl.Schema(
     dict.fromkeys(
@@ -172,11 +172,7 @@ def look_into(frames: Frames, how: TieOut, document: str) -> list[Row]:
     if mine.is_empty():
         return []
     number = how.number if task.name != how.header else how.document
-    sides = {
-        "source": _picked(frames.source, mine["source_row"]),
-        "expected": _picked(frames.expected, mine["source_row"]),
-        "found": _picked(frames.found, mine["destination_row"]),
-    }
+    sides = _sides(frames, mine)
     order = [
         _cell(sides["expected"], ours, number) or _cell(sides["found"], theirs, number) or ""
         for ours, theirs in mine.select("source_row", "destination_row").iter_rows()
@@ -185,6 +181,40 @@ def look_into(frames: Frames, how: TieOut, document: str) -> list[Row]:
     table = frames.outcomes.filter(pl.col("key").is_in(mine["key"].drop_nulls().implode())).collect()
     shown = mine.sort(pl.col("outcome") == "excluded", "order", "side", nulls_last=True)
     return [_row(task, one, sides, table) for one in shown.iter_rows(named=True)]
+
+
+def look_at(frames: Frames, key: str | None) -> list[Row]:
+    """Look at the rows of a task that have a key, whatever their outcome.
+
+    Args:
+        frames: What the run kept of the task.
+        key: As the outcomes have it; None is the blank one.
+
+    Returns:
+        One row, or several where the key is used more than once; in the order of the outcomes.
+    """
+    mine = frames.rows.filter(pl.col("key").eq_missing(pl.lit(key, pl.String))).collect()
+    table = frames.outcomes.filter(pl.col("key").eq_missing(pl.lit(key, pl.String))).collect()
+    sides = _sides(frames, mine)
+    return [_row(frames.task, one, sides, table) for one in mine.iter_rows(named=True)]
+
+
+def document_of(frames: Frames, how: TieOut, key: str | None) -> str:
+    """The number of the document that the rows with a key belong to; "" where there is none."""
+    mine = frames.rows.filter(pl.col("key").eq_missing(pl.lit(key, pl.String))).head(1).collect()
+    name = document_column(frames.task, how)
+    sides = ((frames.expected, "source_row"), (frames.found, "destination_row"))
+    told = [text for frame, number in sides for text in _picked(frame.select(name), mine[number])[name] if text]
+    return told[0] if told else ""
+
+
+def _sides(frames: Frames, rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """The three sides of some rows of outcomes, every value as text."""
+    return {
+        "source": _picked(frames.source, rows["source_row"]),
+        "expected": _picked(frames.expected, rows["source_row"]),
+        "found": _picked(frames.found, rows["destination_row"]),
+    }
 
 
 def _picked(frame: pl.LazyFrame, numbers: pl.Series) -> pl.DataFrame:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import ParamSpec
+from typing import TYPE_CHECKING, ParamSpec
 
 import polars as pl
 from IPython.display import HTML, Markdown
@@ -32,6 +32,9 @@ from p2c_lib.places import task_folder
 from p2c_lib.pull import pull
 from p2c_lib.routing import route_columns, routes
 from p2c_lib.show import Progress, figure, table, words
+
+if TYPE_CHECKING:
+    from p2c_lib.explorer import Explorer
 
 _NO_DOCUMENTS = Markdown("The rows of this task are no documents.")
 _DIRECT = Markdown("The direct route has one leg: there is no store between the two systems.")
@@ -310,6 +313,16 @@ class Session:
         counts = ", ".join(f"{name}: {count}" for name, count in applying.counts(done).items())
         note = f"{counts}; run the notebook again to see both sides compared anew"
         return table(verifying.outcomes_table(verified), note)
+
+    def explore(self) -> Explorer:
+        """Look into all that is not matched: filter, open, tick, plan, approve, apply; headless its first page."""
+        from p2c_lib.explorer import explore  # takes a second to import, which a notebook without it need not wait
+
+        if self.alone and not (self.folder / "outcomes.parquet").exists():
+            self.finish()
+        _ = self.compared
+        names = [one.task.name for one in (self.first, self) if one is not None]
+        return explore(self.folder, profile=self.profile, tasks=names)
 
     def finish(self) -> Markdown:
         """What was found and where the files are."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 from IPython.display import HTML, Markdown
@@ -12,12 +13,16 @@ from IPython.display import HTML, Markdown
 from p2c_lib import charts, panels, report
 from p2c_lib import folder as folders
 from p2c_lib import run as runs
+from p2c_lib.config import Profile
 from p2c_lib.errors import ParameterError
 from p2c_lib.folder import read_run
 from p2c_lib.legs import templates_for
 from p2c_lib.model import Template, all_tasks
 from p2c_lib.parameters import check_parameters, profile_for
 from p2c_lib.show import Progress, figure, table, words
+
+if TYPE_CHECKING:
+    from p2c_lib.explorer import Explorer
 
 __all__ = ["Overview", "look"]
 
@@ -27,8 +32,8 @@ DOCUMENTS_SHOWN = 20
 class Overview:
     """A run that came to its end. `look` makes it; each method is a cell of the notebook."""
 
-    def __init__(self, folder: Path, templates: dict[str, Template]) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, templates: dict[str, Template], profile: str | Profile = "") -> None:
+        self.folder, self._profile = folder, profile
         self.run = folders.read_run(folder)
         self._templates = templates
         self._table = pl.read_parquet(folder / "outcomes.parquet")
@@ -114,6 +119,12 @@ class Overview:
         """What the templates do that one would not expect, known and no error; counted apart."""
         return HTML(panels.odd(pl.read_parquet(self.folder / "quirks.parquet")))
 
+    def explore(self) -> Explorer:
+        """Look into the run: filter all that is not matched, open a record, tick, plan, approve, apply."""
+        from p2c_lib.explorer import explore  # takes a second to import
+
+        return explore(self.folder, profile=self._profile)
+
     def finish(self) -> Markdown:
         """The verdict and where the files are."""
         path = report.write_report(self.folder)
@@ -133,6 +144,6 @@ def look(*, run: str = "", profile: str = "", company: str = "") -> Overview:
     if run:
         is_direct = read_run(Path(run)).get("route", "direct") == "direct"
         # the words for the statuses of documents stand in the direct templates
-        return Overview(Path(run), templates if is_direct else templates_for(chosen, None))
+        return Overview(Path(run), templates if is_direct else templates_for(chosen, None), chosen)
     with Progress() as progress:
-        return Overview(runs.execute(chosen, all_tasks(templates), None, given, progress=progress), templates)
+        return Overview(runs.execute(chosen, all_tasks(templates), None, given, progress=progress), templates, chosen)
