@@ -23,8 +23,10 @@ from p2c_lib.diff import ROW_OUTCOMES
 from p2c_lib.errors import P2CError, ParameterError
 from p2c_lib.history_cli import history_app, migration_check
 from p2c_lib.load_cli import load
+from p2c_lib.report_cli import near
+from p2c_lib.report_cli import register as register_reports
 from p2c_lib.sandbox_cli import AsJson, err_console, out_console, sandbox_app
-from p2c_lib.write_cli import ProfileOption, RunFolder, bar, print_frame, print_rows
+from p2c_lib.write_cli import ProfileOption, bar, print_frame, print_rows
 from p2c_lib.write_cli import register as register_writing
 
 DEMO_ORDERS = 400
@@ -73,6 +75,7 @@ def run(
     lag_minutes: Annotated[int, typer.Option(min=0, max=1_000_000, help="How long a change may take to arrive.")] = 0,
     threshold: Threshold = None,
     route: RouteOption = "direct",
+    workbook: Annotated[bool, typer.Option("--workbook", help="Write workbook.xlsx with every row too.")] = False,
 ) -> None:
     """Compare tasks of both systems: outcomes, reasons, report. Nothing is written to either system."""
     from p2c_lib import execution, legs
@@ -99,21 +102,15 @@ def run(
         lag=timedelta(minutes=lag_minutes),
         progress=_tasks_bar(),
         route=way,
+        workbook=workbook,
     )
     _print_outcomes(facts)
-    out_console.print(f"report: {_near(folder / 'report.html')}", highlight=False)
+    out_console.print(f"report: {near(folder / 'report.html')}", highlight=False)
     raise typer.Exit(facts["exit_code"])
 
 
 register_writing(app)
-
-
-@app.command()
-def report(folder: RunFolder) -> None:
-    """Write a run's report anew from its files and print where it is."""
-    from p2c_lib.report import write_report
-
-    out_console.print(_near(write_report(folder)), highlight=False)
+register_reports(app)
 
 
 @app.command()
@@ -157,7 +154,7 @@ def demo(route: RouteOption = "direct") -> None:
     finally:
         lifecycle.stop(place)
     _print_outcomes(facts)
-    out_console.print(f"report: {_near(folder / 'report.html')}", highlight=False)
+    out_console.print(f"report: {near(folder / 'report.html')}", highlight=False)
     raise typer.Exit(2 if facts["exit_code"] == 2 else 0)
 
 
@@ -210,12 +207,6 @@ def templates_check(profile: ProfileOption = "", company: CompanyOption = "") ->
             for problem in found:
                 out_console.print(f"  {escape(problem)}", highlight=False)
     raise typer.Exit(int(problems > 0))
-
-
-def _near(path: Path) -> Path:
-    """A path as one would type it here: relative where it lies below this folder."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _overlays(profile: str) -> tuple[Path, ...]:

@@ -24,6 +24,7 @@ from p2c_lib.model import Route, Task
 from p2c_lib.places import task_folder
 from p2c_lib.readings import FOLDER_VARIABLE
 from p2c_lib.report import write_report
+from p2c_lib.workbook import write_workbook
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 DOCUMENT_NOTEBOOKS = {
@@ -45,6 +46,7 @@ def run_tasks(
     lag: timedelta = timedelta(0),
     progress: Progress | None = None,
     route: Route = "direct",
+    workbook: bool = False,
 ) -> tuple[Path, dict[str, Any]]:
     """Run tasks and leave the run's folder complete: results, executed notebooks, Data Docs, report.
 
@@ -58,6 +60,7 @@ def run_tasks(
         lag: How long a change may take to arrive.
         progress: Shows how many tasks are done.
         route: Whose tasks these are. Of a task through CDS both legs go into one notebook, the first before the second.
+        workbook: Write the run as a workbook too; it takes a minute for 500,000 rows that differ.
 
     Returns:
         The folder and what stands in its ``run.json``. A failed task is recorded there, not raised.
@@ -83,6 +86,8 @@ def run_tasks(
         if notebooks and not all("error" in task for task in facts["tasks"]):
             parameters = {"run": str(folder.resolve()), "profile": profile.name, "company": profile.fno.company}
             execute_notebook("overview", folder / "notebooks" / "overview.ipynb", parameters, timeout_s)
+        if workbook:
+            write_workbook(folder)
         write_report(folder)
         done("report")
     return folder, facts

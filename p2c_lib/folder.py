@@ -121,6 +121,8 @@ def _clear(folder: Path) -> None:
         "history.parquet",
         "checks.json",
         "report.html",
+        "summary.md",
+        "workbook.xlsx",
     ):
         (folder / name).unlink(missing_ok=True)
 

@@ -1,22 +1,16 @@
-"""A finished run as one self-contained HTML page: counts, charts, reasons, samples with both sides, failed checks."""
+"""The figures of a run as frames and sentences: every form that a run is shown in takes them from here."""
 
 from __future__ import annotations
 
-import importlib
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-from markupsafe import Markup
 
-from p2c_lib import charts, threeway, tieout
+from p2c_lib import tieout
 from p2c_lib.diff import ROW_OUTCOMES
-from p2c_lib.errors import ParameterError
 from p2c_lib.explain import Severity, main_reasons, money_text
-from p2c_lib.folder import differing_rows, read_run
-from p2c_lib.markup import environment, html_table
+from p2c_lib.folder import differing_rows
 
 SAMPLES_AN_OUTCOME = 5
 SAMPLES_A_LEG = 3
@@ -29,24 +23,6 @@ KEYS_SHOWN = 5
 LONG_TEXT = 2_000
 EXAMPLE_SHOWN = 60
 DOCUMENT_AMOUNTS = ("at_stake", "source_total", "found_total", "off_at_source", "off_at_destination")
-
-
-def _import_jsonschema() -> None:
-    """Import jsonschema without its grammar of international addresses, which nothing here is checked against.
-
-    Altair, papermill and Great Expectations all import it, and that grammar alone takes 1.6 s of CPU in each process;
-    jsonschema does without when it is not there.
-    """
-    grammar = "rfc3987_syntax"
-    if grammar not in sys.modules and "jsonschema" not in sys.modules:
-        sys.modules[grammar] = None  # type: ignore[assignment]  # the documented way to make an import fail
-        try:
-            importlib.import_module("jsonschema")
-        finally:
-            del sys.modules[grammar]
-
-
-_import_jsonschema()
 
 
 def with_money(frame: pl.DataFrame, *columns: str) -> pl.DataFrame:
@@ -257,108 +233,6 @@ def failed_checks(checks: list[dict[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=names, orient="row")
 
 
-def write_report(folder: Path) -> Path:
-    """Write ``report.html`` into a run's folder from what the run left there; nothing is pulled again.
-
-    Raises:
-        ParameterError: The folder holds no run, or one that did not come to its end or is an older version's.
-    """
-    run = read_run(folder)
-    if not all((folder / name).exists() for name in ("checks.json", "reasons.parquet", "quirks.parquet")):
-        raise ParameterError(f"{folder}: this run did not come to its end; run again, also if an older version made it")
-    table = pl.read_parquet(folder / "outcomes.parquet")
-    main, quirks, chains, ties = (
-        pl.read_parquet(folder / f"{name}.parquet") for name in ("reasons", "quirks", "blocked", "ties")
-    )
-    held, untied, odd = causes(chains), tieout.untied(ties).height, quirk_table(quirks)
-    why = by_reason(main.filter(pl.col("code") != "quirk"))
-    left_out = by_reason(main_reasons(table.filter(pl.col("outcome") == "excluded")))
-    unmapped = pl.read_parquet(folder / "unmapped.parquet")
-    checks = json.loads((folder / "checks.json").read_text("utf-8"))
-    fields = field_counts(table).head(TOP_FIELDS)
-    shown = [(task["task"], *samples(table, task["task"])) for task in run["tasks"]]
-    notebooks = sorted((folder / "notebooks").glob("*.ipynb"))
-    has_docs = (folder / "docs" / "index.html").exists()
-    links = [{"href": f"notebooks/{path.name}", "text": path.stem} for path in notebooks]
-    links += [{"href": "docs/index.html", "text": "Data Docs"}] if has_docs else []
-    done, failed = outcome_table(run), failed_checks(checks)
-    legs, leg_examples = _by_leg(folder)
-    stakes = with_money(at_stake(run)).group_by("task").agg("amount")
-    page = environment().get_template("report.html.j2").render(
-        run=run,
-        verdict=verdict(run),
-        in_step=run["exit_code"] == 0,
-        outcomes=ROW_OUTCOMES,
-        stakes=dict(stakes.iter_rows()),
-        outcome_chart=Markup(charts.static_html(charts.outcome_bars(done))) if done.height else "",
-        field_chart=Markup(charts.static_html(charts.field_bars(fields))) if fields.height else "",
-        reasons=Markup(html_table(over_tasks(why), longest=LONG_TEXT)) if why.height else "",
-        tasks=_by_task(why),
-        left_out=Markup(html_table(left_out.select("task", "reason", rows="count"))) if left_out.height else "",
-        quirks=Markup(html_table(odd)) if odd.height else "",
-        history=_since_when(folder),
-        legs=legs,
-        leg_examples=leg_examples,
-        declared=_declared(folder),
-        chains=Markup(html_table(held.head(TOP_CHAINS), longest=LONG_TEXT)) if held.height else "",
-        chains_left=max(held.height - TOP_CHAINS, 0),
-        ties=Markup(html_table(tie_table(ties), right=("at_stake",))) if ties.height else "",
-        documents=Markup(html_table(document_table(ties), right=DOCUMENT_AMOUNTS)) if untied else "",
-        documents_left=max(untied - TOP_DOCUMENTS, 0),
-        fields=Markup(html_table(fields)) if fields.height else "",
-        samples=[
-            {"task": task, "cells": Markup(html_table(cells)) if cells.height else "",
-             "rows": Markup(html_table(alone)) if alone.height else ""}
-            for task, cells, alone in shown
-            if cells.height or alone.height
-        ],
-        per_outcome=SAMPLES_AN_OUTCOME,
-        unmapped=Markup(html_table(with_money(unmapped.head(TOP_UNMAPPED)))) if unmapped.height else "",
-        unmapped_left=max(unmapped.height - TOP_UNMAPPED, 0),
-        checks=Markup(html_table(failed)) if failed.height else "",
-        checked=sum(len(suite["checks"]) for suite in checks),
-        has_docs=has_docs,
-        links=links,
-    )  # fmt: skip
-    path = folder / "report.html"
-    path.write_text(page, "utf-8")
-    return path
-
-
-def _shown(frame: pl.DataFrame) -> str:
-    """A table; nothing of no rows."""
-    return Markup(html_table(frame)) if frame.height else ""
-
-
-def _by_leg(folder: Path) -> tuple[str, list[dict[str, Any]]]:
-    """What was lost, changed or left over on which leg, by task, and some of it; of a run through CDS."""
-    if not (folder / "threeway.parquet").exists():
-        return "", []
-    whole = pl.read_parquet(folder / "threeway.parquet")
-    some = threeway.examples(whole, SAMPLES_A_LEG).rename({"age_hours": "staged_hours_ago"})
-    tasks = some.partition_by("task", maintain_order=True)
-    examples = [{"task": one["task"][0], "table": Markup(html_table(one.drop("task"), EXAMPLE_SHOWN))} for one in tasks]
-    return _shown(threeway.by_task(whole)), examples
-
-
-def _declared(folder: Path) -> list[dict[str, Any]]:
-    """What the templates of both routes declare otherwise, a table for each task; of a run through CDS."""
-    if not (folder / "migration.parquet").exists():
-        return []
-    told = pl.read_parquet(folder / "migration.parquet")
-    counted = ["rows", "amount"] if told["rows"].null_count() < told.height else []
-    shown = with_money(told).select("task", "field", "change", "through_cds", "direct", *counted)
-    return [
-        {"task": mine["task"][0], "count": mine.height, "table": Markup(html_table(mine.drop("task"), LONG_TEXT))}
-        for mine in shown.partition_by("task", maintain_order=True)
-    ]
-
-
-def _since_when(folder: Path) -> str:
-    """What `since_when` gives, of a run that is kept."""
-    return _shown(since_when(folder))
-
-
 def since_when(folder: Path) -> pl.DataFrame:
     """Findings of a run and its predecessors, by task.
 
@@ -381,15 +255,3 @@ def since_when(folder: Path) -> pl.DataFrame:
         oldest_age_days=pl.col("age_days").filter(stands).max(),
     )
     return told.sort("task")
-
-
-def _by_task(reasons: pl.DataFrame) -> list[dict[str, Any]]:
-    """What `by_reason` gives, a table for each task, with its rows counted and added up."""
-    return [
-        {
-            "task": mine["task"][0],
-            "rows": mine["count"].sum(),
-            "table": Markup(html_table(mine.select("severity", "outcome", "reason", "remedy", "amount", rows="count"))),
-        }
-        for mine in reasons.partition_by("task", maintain_order=True)
-    ]

@@ -1,0 +1,134 @@
+"""A run's files, each read once: the one source of the figures that its page, summary and workbook show."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from p2c_lib.errors import ParameterError
+from p2c_lib.explain import main_reasons
+from p2c_lib.folder import read_run
+from p2c_lib.report import tables
+
+_NEEDED = ("checks.json", "outcomes.parquet", "reasons.parquet", "quirks.parquet")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A finished run. `of` opens its folder; each frame is read or worked out when it is first asked for.
+
+    Attributes:
+        folder: The run's.
+        run: What stands in its ``run.json``.
+    """
+
+    folder: Path
+    run: dict[str, Any]
+
+    @classmethod
+    def of(cls, folder: Path) -> Figures:
+        """Open a run's folder.
+
+        Raises:
+            ParameterError: It holds no run, or one that did not come to its end or is an older version's.
+        """
+        run = read_run(folder)
+        if "finished" not in run or not all((folder / name).exists() for name in _NEEDED):
+            raise ParameterError(
+                f"{folder}: this run did not come to its end; run again, also if an older version made it"
+            )
+        return cls(folder, run)
+
+    @cached_property
+    def verdict(self) -> str:
+        """The run in one sentence."""
+        return tables.verdict(self.run)
+
+    @cached_property
+    def outcomes(self) -> pl.DataFrame:
+        """What became of every row: `tables.outcome_table`."""
+        return tables.outcome_table(self.run)
+
+    @cached_property
+    def stakes(self) -> pl.DataFrame:
+        """The money at stake: task, currency, amount (Decimal)."""
+        return tables.at_stake(self.run)
+
+    @cached_property
+    def failed_tasks(self) -> dict[str, str]:
+        """Tasks that did not come to their end, and why."""
+        return {task["task"]: task["error"] for task in self.run["tasks"] if "error" in task}
+
+    @cached_property
+    def differing(self) -> pl.DataFrame:
+        """Columns of `explain.OUTCOME_COLUMNS`: all that is not matched."""
+        return self._read("outcomes")
+
+    @cached_property
+    def main(self) -> pl.DataFrame:
+        """Each row that differs with its main reason (`explain.REASON_COLUMNS`); known quirks are left out."""
+        return self._read("reasons").filter(pl.col("code") != "quirk")
+
+    @cached_property
+    def why(self) -> pl.DataFrame:
+        """Rows that differ by their main reason, task by task: `tables.by_reason`."""
+        return tables.by_reason(self.main)
+
+    @cached_property
+    def reason_sums(self) -> pl.DataFrame:
+        """What `why` says, each currency apart: task, severity, outcome, reason, remedy, rows, currency, amount."""
+        by = ["task", "severity", "outcome", "reason", "remedy"]
+        sums = self.main.group_by(*by, "currency").agg(rows=pl.len(), amount=pl.col("amount").sum())
+        order = self.why.select(by).with_row_index("place")
+        placed = sums.join(order, on=by, nulls_equal=True).sort("place", "currency", nulls_last=True)
+        return placed.select(*by, "rows", "currency", "amount")
+
+    @cached_property
+    def left_out(self) -> pl.DataFrame:
+        """Rows that filters leave out, by condition: `tables.by_reason`."""
+        path = self.folder / "outcomes.parquet"
+        return tables.by_reason(main_reasons(pl.scan_parquet(path).filter(pl.col("outcome") == "excluded").collect()))
+
+    @cached_property
+    def checks(self) -> list[dict[str, Any]]:
+        """The expectations of all suites, as they stand in ``checks.json``."""
+        found: list[dict[str, Any]] = json.loads((self.folder / "checks.json").read_text("utf-8"))
+        return found
+
+    @cached_property
+    def failed(self) -> pl.DataFrame:
+        """Expectations that were not met: `tables.failed_checks`."""
+        return tables.failed_checks(self.checks)
+
+    @cached_property
+    def since(self) -> pl.DataFrame:
+        """What is new, back, open and fixed, by task: `tables.since_when`."""
+        return tables.since_when(self.folder)
+
+    @cached_property
+    def ties(self) -> pl.DataFrame:
+        """Documents on both sides, each against its lines (`tieout.ACROSS_COLUMNS`)."""
+        return self._read("ties")
+
+    @cached_property
+    def held(self) -> pl.DataFrame:
+        """What holds rows up, each cause once: `tables.causes`."""
+        return tables.causes(self._read("blocked"))
+
+    @cached_property
+    def quirks(self) -> pl.DataFrame:
+        """Known quirks of templates that touch rows: `tables.quirk_table`."""
+        return tables.quirk_table(self._read("quirks"))
+
+    @cached_property
+    def unmapped(self) -> pl.DataFrame:
+        """Source values that no value map knows (`folder.UNMAPPED_COLUMNS`)."""
+        return self._read("unmapped")
+
+    def _read(self, name: str) -> pl.DataFrame:
+        return pl.read_parquet(self.folder / f"{name}.parquet")
