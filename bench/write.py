@@ -52,6 +52,7 @@ ROWS_A_CALL = 1000
 CALL_S, ROW_S = 0.02, 0.001
 _SLOW_ROW_S = 0.005  # where limits are measured: the sandbox itself must not be what slows us down
 PLENTY = {"parallel": 8, "window_calls": 10**9, "window_execution_s": 1e9}
+_TOLD = {"window_calls": "requests", "window_execution_s": "execution_s", "window_s": "window_s"}
 LINE = "{:6}{:8}{:10}{:>6}{:>9}{:>9}{:>10}{:>7}{:>9}{:>12}"
 SETS = {
     "sales": ("contacts", "msdynce_contactnumber"),
@@ -336,20 +337,20 @@ class Bench:
             counts: The service's allowance.
             rate: What of it may be spent in a second: seconds of execution, or requests.
             windows: How many windows.
-            is_told: Whether the client knows the allowance beforehand.
+            is_told: Whether the client knows the allowance beforehand; else it knows what is documented, which is far
+                more, and a window of 300 seconds.
         """
         seconds = counts["window_s"] * windows
         is_calls = channel == "single"
         self.slow(_SLOW_ROW_S)
         rows = int((seconds + counts["window_s"]) * rate * (1.0 if is_calls else 1 / _SLOW_ROW_S))
-        known = {"window_calls": counts["requests"], "window_execution_s": counts["execution_s"]}
-        limits = {"parallel": 8, "window_s": counts["window_s"], **(known if is_told else {})}
+        known = {name: counts[ours] for name, ours in _TOLD.items()} if is_told else {}
         way = Way("ours", "sales", channel, 8, rows)
-        profile = self.profile(**limits)
+        profile = self.profile(parallel=8, **{**dict.fromkeys(_TOLD), "window_s": 300, **known})
         run = planned(self.folder / "run", profile, way, "T")
         with open_clients(profile) as clients:
             calls: list[tuple[float, float]] = []
-            refusals: list[tuple[float, float]] = []
+            refusals: list[tuple[float, float, float]] = []  # when it came, the time named, when the call went out
             pace = clients["sales"]._sender.pace
             leave, refused = pace.leave, pace.refused
 
@@ -357,9 +358,9 @@ class Bench:
                 calls.append((now, spent))
                 leave(now, spent, **more)
 
-            def put_off(now: float, wait_s: float, *more: Any, **named: Any) -> None:
-                refusals.append((now, now + wait_s))
-                refused(now, wait_s, *more, **named)
+            def put_off(now: float, wait_s: float, *more: Any, began: float, **named: Any) -> None:
+                refusals.append((now, now + wait_s, began))
+                refused(now, wait_s, *more, began=began, **named)
 
             pace.leave, pace.refused = noted, put_off  # type: ignore[method-assign]
             began = time.monotonic()
@@ -369,9 +370,29 @@ class Bench:
             mine = [spent for now, spent in calls if at < now <= at + counts["window_s"]]
             if at + counts["window_s"] <= calls[-1][0]:
                 shares.append((len(mine) / counts["requests"]) if is_calls else sum(mine) / counts["execution_s"])
-        again = sum(later < until for (_, until), (later, _) in pairwise(refusals))
-        told = f"{len(refusals)} answers with 429, {again} of them before the time that the one before had named"
-        return f"{' '.join(f'{share:.0%}' for share in shares)}; {told}"
+        return f"{' '.join(f'{share:.0%}' for share in shares)}; {refused_words(refusals, counts['window_s'])}"
+
+
+def refused_words(answers: list[tuple[float, float, float]], window_s: float) -> str:
+    """What came of the limits: calls that were under way when the first of them was refused belong to one refusal.
+
+    Args:
+        answers: Of each answer with 429 when it came, the time that it named, and when its call went out.
+        window_s: The service's window.
+    """
+    closed: list[tuple[float, float]] = []
+    early = 0
+    for at, until, began in sorted(answers):
+        if closed and began < closed[-1][0]:
+            closed[-1] = closed[-1][0], max(closed[-1][1], until)
+            continue
+        early += bool(closed) and began < closed[-1][1]
+        closed.append((at, until))
+    second = sum(later - at < window_s for (at, _), (later, _) in pairwise(closed))
+    return (
+        f"{len(closed)} refusals ({len(answers)} answers with 429), {second} a second one for the same window, "
+        f"{early} of a call sent before the time that was named"
+    )
 
 
 def compare(bench: Bench, rows: int, only: str) -> None:

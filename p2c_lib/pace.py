@@ -6,8 +6,11 @@ tested. `p2c_lib.connect` asks it before each request and tells it what became o
 The services count by user over a sliding window (requests, seconds of execution, requests at once) and answer 429 with
 Retry-After where a count is full. What is known of these counts is kept to beforehand. A refusal all the same, because
 others use the same user or the counts are smaller, closes the door for all lanes until the time that was named; then
-one call goes ahead of the others, and if our own calls explain the refusal, what they had spent is the allowance from
-then on.
+one call goes ahead of the others. If our own calls explain the refusal, the size that the service names with it is the
+allowance from then on, or what they had spent where it names none.
+
+A call is let go when what is spent is below the allowance now, and will not be above it when the call has ended: what
+the window forgets in the meantime is free by then. So long calls lose nothing of a window that is only some calls long.
 Source: service protection limits of Dataverse; resource limits of Finance and Operations, which have no fixed counts.
 """
 
@@ -18,7 +21,7 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-__all__ = ["Allowance", "Limit", "Pace", "next_rows"]
+__all__ = ["Allowance", "Limit", "Named", "Pace", "next_rows"]
 
 Limit = Literal["requests", "execution", "concurrent", "resources"]
 """Which count was full, as far as a refusal tells."""
@@ -28,7 +31,8 @@ _SLACK_S = 0.1  # a request reaches the service's clock a little after it leaves
 _SLOW, _STEADY = 4.0, 2.0  # calls this many times slower than the fastest of their kind: a lane less, no lane more
 _LEARNED = 0.97  # of the seconds that were spent when a refusal came: our clock and the service's are not the same
 _FIRST_CALLS = 10
-_GROWTH = 1.02  # of a learned allowance, for each window without a refusal
+_EXPLAINED = 0.9  # of a size that was named: as much of it must be our own before it is taken for ours
+_GROWTH, _GROWS_AFTER = 1.02, 6.0  # of an allowance that no one named; tried after so many windows without a refusal
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,14 @@ class Allowance:
     execution_s: float = math.inf
     window_s: float = 300.0
     at_once: int = 52
+
+
+@dataclass(frozen=True)
+class Named:
+    """The size that a service names when it refuses: calls or seconds of execution, in so many seconds."""
+
+    size: float
+    window_s: float
 
 
 @dataclass
@@ -100,13 +112,23 @@ class Pace:
         window = self._known.window_s
         if self._begun and len(self._begun) >= self._known.calls:
             waits.append(self._begun[0] + window + _SLACK_S - now)
-        over = self._spent_s + (self.running + 1) * self._mean_s - self._known.execution_s
-        if over > 0 and self._spent:
-            waits.append(self._spent[0][0] + window + _SLACK_S - now)
-        elif over > 0 and self.running:
-            return math.inf
+        waits.append(self._until_affordable(now))
         wait = max(waits)
         return max(wait, _CRUMB_S) if wait > 0 else 0.0  # so much that the clock moves on
+
+    def _until_affordable(self, now: float) -> float:
+        """Seconds until the execution that one more call takes is there; infinity: not before another has ended."""
+        # Just below the allowance: at it the service lets nobody in, and many subtractions leave crumbs.
+        known, window = self._known.execution_s - _CRUMB_S, self._known.window_s + _SLACK_S
+        over = self._spent_s + (self.running + 1) * self._mean_s - known
+        wait = self._spent[0][0] + window - now if self._spent and self._spent_s >= known else 0.0
+        ahead = now + self._mean_s  # when it will have ended
+        for at, seconds in self._spent:
+            if over <= 0:
+                break
+            over -= seconds
+            wait = max(wait, at + window - ahead)
+        return wait if over <= 0 or not self.running else math.inf
 
     def enter(self, now: float, rows: int = 0) -> None:
         """Note that a call goes out, `wait_s` having said 0.
@@ -133,7 +155,7 @@ class Pace:
         self.running -= 1
         self._spent.append((now, seconds))
         self._spent_s += seconds
-        self._mean_s = seconds if not self._mean_s else 0.8 * self._mean_s + 0.2 * seconds
+        self._mean_s = max(seconds, 0.8 * self._mean_s + 0.2 * seconds)  # calls that grow must not be taken for short
         if hint:
             self._hint = hint
         if now - seconds >= self._closed_until - _CRUMB_S:  # it went out when the door was open again
@@ -141,7 +163,15 @@ class Pace:
         self._watch(f"{kind}/{max(1, rows).bit_length()}", seconds / max(1, rows))
         self._grow(now)
 
-    def refused(self, now: float, wait_s: float, limit: Limit = "resources", *, began: float | None = None) -> None:
+    def refused(
+        self,
+        now: float,
+        wait_s: float,
+        limit: Limit = "resources",
+        *,
+        began: float | None = None,
+        named: Named | None = None,
+    ) -> None:
         """Note that a call was answered with 429.
 
         Args:
@@ -149,6 +179,7 @@ class Pace:
             wait_s: Seconds that the service asks to wait, or that are usual.
             limit: Which count was full, as far as it tells.
             began: When the call went out; None: it ended before, and only a part of it was refused.
+            named: The size of that count, where the service names it.
 
         A call that went out before the door was closed belongs to the same refusal: it closes the door no longer than
         its own answer says, and teaches nothing.
@@ -164,19 +195,34 @@ class Pace:
         self.refusals += 1
         self._is_probing = True
         self._forget(now)
-        known = self._known
-        # Does it name the time at which our oldest call is forgotten? Then our calls are what it counts.
-        until = now + wait_s + 1.0 - known.window_s
         if limit == "concurrent":
-            self._known = replace(known, at_once=max(1, min(known.at_once, self.running)))
+            at_once = max(1, min(self._known.at_once, self.running))
+            self._known = replace(self._known, at_once=at_once)
             self.lanes = min(self.lanes, self._ceiling)
-        elif limit == "requests" and self._begun and self._begun[0] <= until:
-            self._known = replace(known, calls=min(known.calls, len(self._begun)))
-        elif limit == "execution" and self._spent and self._spent[0][0] <= until:
-            self._known = replace(known, execution_s=min(known.execution_s, _LEARNED * self._spent_s))
-        else:
+        elif not self._learn(limit, now + wait_s, named):
             self.lanes = max(1.0, self.lanes / 2)
         self._since_change, self._learned_at = 0, now
+
+    def _learn(self, limit: Limit, until: float, named: Named | None) -> bool:
+        """Take the count that was full for what our own calls come to, if they explain that it was."""
+        known, told = self._known, self.allowance
+        ours = {"requests": float(len(self._begun)), "execution": self._spent_s}.get(limit, 0.0)
+        if named is not None and ours >= _EXPLAINED * named.size:
+            # The service knows best, but a user who wants to spend less than it allows has a reason.
+            size = {"calls": named.size} if limit == "requests" else {"execution_s": named.size}
+            smaller = {name: min(value, getattr(told, name)) for name, value in size.items()}
+            self.allowance = replace(told, window_s=named.window_s, **smaller)
+            self._known = replace(known, window_s=named.window_s, **smaller)
+            return True
+        # Does it name the time at which our oldest call is forgotten? Then our calls are what it counts.
+        since = until + 1.0 - known.window_s
+        if limit == "requests" and self._begun and self._begun[0] <= since:
+            self._known = replace(known, calls=min(known.calls, len(self._begun)))
+        elif limit == "execution" and self._spent and self._spent[0][0] <= since:
+            self._known = replace(known, execution_s=min(known.execution_s, _LEARNED * self._spent_s))
+        else:
+            return False
+        return True
 
     def _forget(self, now: float) -> None:
         window = self._known.window_s
@@ -205,7 +251,7 @@ class Pace:
 
     def _grow(self, now: float) -> None:
         known, told = self._known, self.allowance
-        if known == told or now - self._learned_at < known.window_s:
+        if known == told or now - self._learned_at < _GROWS_AFTER * known.window_s:
             return
         self._learned_at = now
         self._known = replace(

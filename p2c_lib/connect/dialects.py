@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -10,11 +11,13 @@ from typing import Any, Literal
 import httpx
 
 from p2c_lib.errors import ConnectError
-from p2c_lib.pace import Allowance, Limit
+from p2c_lib.pace import Allowance, Limit, Named
 
-__all__ = ["FNO", "SALES", "Dialect", "Problem", "dialect", "limit_of"]
+__all__ = ["FNO", "SALES", "Dialect", "Problem", "dialect", "limit_of", "named_of"]
 
 System = Literal["sales", "fno"]
+_SIZE = re.compile(r"limit of ([\d.,\s]*\d)\s*(milliseconds|seconds)?\s*over (?:the )?time window of (\d+) seconds")
+_WHOLE = re.compile(r"\d+|\d{1,3}(?:[.,\s]\d{3})+")
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,22 @@ def limit_of(said: Problem) -> Limit:
     if "execution time" in words:
         return "execution"
     return "concurrent" if "concurrent requests" in words else "resources"
+
+
+def named_of(said: Problem) -> Named | None:
+    """Read how large the count is that was full, as both services name it in a 429.
+
+    Args:
+        said: What the service said: ``... exceeded limit of 1,200,000 milliseconds over time window of 300 seconds``.
+
+    Returns:
+        Calls or seconds, and the seconds of the window; None where it names none.
+    """
+    found = _SIZE.search(said.message.casefold())
+    if found is None or not _WHOLE.fullmatch(found[1]):
+        return None
+    size = int(re.sub(r"\D", "", found[1])) / (1000 if found[2] == "milliseconds" else 1)
+    return Named(size, float(found[3])) if size and int(found[3]) else None
 
 
 def dialect(system: System) -> Dialect:

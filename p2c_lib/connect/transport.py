@@ -20,7 +20,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 
 from p2c_lib.config import Limits
 from p2c_lib.connect.auth import UNTRUSTED, TokenCache, is_untrusted
-from p2c_lib.connect.dialects import Dialect, Problem, limit_of
+from p2c_lib.connect.dialects import Dialect, Problem, limit_of, named_of
 from p2c_lib.errors import (
     Conflict,
     ConnectError,
@@ -31,7 +31,7 @@ from p2c_lib.errors import (
     SignInError,
     Throttled,
 )
-from p2c_lib.pace import Allowance, Limit, Pace
+from p2c_lib.pace import Allowance, Limit, Named, Pace
 
 __all__ = ["Sender", "Stats", "new_http", "retry_after"]
 
@@ -191,7 +191,7 @@ class Sender:
                 await self._turn.wait()
         began = time.monotonic()
         self.pace.enter(began, rows)
-        refusal: tuple[float, Limit] | None = None
+        refusal: tuple[float, Limit, Named | None] | None = None
         hint: int | None = None
         try:
             response = await self._exchange(request, what, is_safe)
@@ -200,7 +200,8 @@ class Sender:
         finally:
             now = time.monotonic()
             if refusal:
-                self.pace.refused(now, *refusal, began=began)
+                wait_s, limit, named = refusal
+                self.pace.refused(now, wait_s, limit, began=began, named=named)
             else:
                 kind = f"{request.method} {request.url.path.partition('(')[0]}"
                 self.pace.leave(now, now - began, kind=kind, rows=rows or 1, hint=hint)
@@ -208,15 +209,15 @@ class Sender:
             self._turn = anyio.Event()
         return response
 
-    def _refusal(self, response: httpx.Response) -> tuple[float, Limit] | None:
-        """Seconds to stay away, and the count that was full, where the answer is a 429."""
+    def _refusal(self, response: httpx.Response) -> tuple[float, Limit, Named | None] | None:
+        """Seconds to stay away, the count that was full and its size, where the answer is a 429."""
         if response.status_code != 429:
             return None
         said = self._dialect.explain(response.content) or Problem("")
         wait_s = retry_after(response.headers.get("Retry-After", ""))
         wait_s = self._dialect.default_wait_s if wait_s is None else wait_s
         # Nobody waits for longer than the budget: this call fails, and who comes after it may try.
-        return wait_s if wait_s <= self._limits.budget_s else 0.0, limit_of(said)
+        return wait_s if wait_s <= self._limits.budget_s else 0.0, limit_of(said), named_of(said)
 
     def put_off(self, wait_s: float | None, said: Problem) -> None:
         """Close the door for all: a part of a batch was answered with 429.
@@ -226,7 +227,7 @@ class Sender:
             said: What it said.
         """
         wait_s = self._dialect.default_wait_s if wait_s is None else wait_s
-        self.pace.refused(time.monotonic(), wait_s, limit_of(said))
+        self.pace.refused(time.monotonic(), wait_s, limit_of(said), named=named_of(said))
 
     async def _exchange(self, request: httpx.Request, what: str, is_safe: bool) -> httpx.Response:
         path = unquote(request.url.path)
