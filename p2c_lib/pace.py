@@ -27,7 +27,8 @@ Limit = Literal["requests", "execution", "concurrent", "resources"]
 """Which count was full, as far as a refusal tells."""
 
 _CRUMB_S = 1e-6
-_SLACK_S = 0.1  # a request reaches the service's clock a little after it leaves ours
+_SLACK_S = 0.1  # the clocks of the service and ours do not run quite alike
+_ARRIVAL_S = 0.5  # a request that is answered later than that has arrived long before
 _SLOW, _STEADY = 4.0, 2.0  # calls this many times slower than the fastest of their kind: a lane less, no lane more
 _LEARNED = 0.97  # of the seconds that were spent when a refusal came: our clock and the service's are not the same
 _FIRST_CALLS = 10
@@ -80,7 +81,7 @@ class Pace:
         self._closed_until = -math.inf
         self._learned_at = -math.inf
         self._is_probing = False
-        self._begun: deque[float] = deque()  # when calls went out, in the window
+        self._begun: deque[float] = deque()  # by when the calls of the window had arrived; those under way are not in it
         self._spent: deque[tuple[float, float]] = deque()  # when calls ended, and their seconds
         self._spent_s = 0.0
         self._mean_s = 0.0
@@ -109,9 +110,9 @@ class Pace:
             return math.inf
         self._forget(now)
         waits = [0.0, self._next_row_at - now]
-        window = self._known.window_s
-        if self._begun and len(self._begun) >= self._known.calls:
-            waits.append(self._begun[0] + window + _SLACK_S - now)
+        window = self._known.window_s + _SLACK_S
+        if len(self._begun) + self.running >= self._known.calls:
+            waits.append(self._begun[0] + window - now if self._begun else math.inf)
         waits.append(self._until_affordable(now))
         wait = max(waits)
         return max(wait, _CRUMB_S) if wait > 0 else 0.0  # so much that the clock moves on
@@ -138,7 +139,6 @@ class Pace:
             rows: Rows that it writes.
         """
         self.running += 1
-        self._begun.append(now)
         if self.rows_per_second:
             self._next_row_at = max(now, self._next_row_at) + rows / self.rows_per_second
 
@@ -153,6 +153,7 @@ class Pace:
             hint: Calls at once that the service advises, when it does.
         """
         self.running -= 1
+        self._begun.append(min(now, now - seconds + _ARRIVAL_S))
         self._spent.append((now, seconds))
         self._spent_s += seconds
         self._mean_s = max(seconds, 0.8 * self._mean_s + 0.2 * seconds)  # calls that grow must not be taken for short
@@ -187,8 +188,6 @@ class Pace:
         is_same = now < self._closed_until or (began is not None and began < self._learned_at)
         if began is not None:
             self.running -= 1
-            if began in self._begun:
-                self._begun.remove(began)
         self._closed_until = max(self._closed_until, now + wait_s)
         if is_same:
             return
@@ -206,7 +205,8 @@ class Pace:
     def _learn(self, limit: Limit, until: float, named: Named | None) -> bool:
         """Take the count that was full for what our own calls come to, if they explain that it was."""
         known, told = self._known, self.allowance
-        ours = {"requests": float(len(self._begun)), "execution": self._spent_s}.get(limit, 0.0)
+        calls = len(self._begun) + self.running
+        ours = {"requests": float(calls), "execution": self._spent_s}.get(limit, 0.0)
         if named is not None and ours >= _EXPLAINED * named.size:
             # The service knows best, but a user who wants to spend less than it allows has a reason.
             size = {"calls": named.size} if limit == "requests" else {"execution_s": named.size}
@@ -217,7 +217,7 @@ class Pace:
         # Does it name the time at which our oldest call is forgotten? Then our calls are what it counts.
         since = until + 1.0 - known.window_s
         if limit == "requests" and self._begun and self._begun[0] <= since:
-            self._known = replace(known, calls=min(known.calls, len(self._begun)))
+            self._known = replace(known, calls=min(known.calls, max(1, len(self._begun))))
         elif limit == "execution" and self._spent and self._spent[0][0] <= since:
             self._known = replace(known, execution_s=min(known.execution_s, _LEARNED * self._spent_s))
         else:
@@ -225,10 +225,10 @@ class Pace:
         return True
 
     def _forget(self, now: float) -> None:
-        window = self._known.window_s
-        while self._begun and self._begun[0] + window + _SLACK_S <= now:
+        window = self._known.window_s + _SLACK_S
+        while self._begun and self._begun[0] + window <= now:
             self._begun.popleft()
-        while self._spent and self._spent[0][0] + window + _SLACK_S <= now:
+        while self._spent and self._spent[0][0] + window <= now:
             self._spent_s -= self._spent.popleft()[1]
         if not self._spent:
             self._spent_s = 0.0  # no crumbs of many subtractions
