@@ -121,7 +121,7 @@ def test_counts_that_nobody_told_are_learned_by_one_refusal(limits, parallel, se
     if "requests" in limits:
         allowed = min(allowed, limits["requests"] * sum(seconds) / len(seconds))
     used = sum(s for at, s in life.done if at > 2 * WINDOW) / (life.now / WINDOW - 2)
-    assert used >= 0.95 * allowed - 2 * max(seconds)
+    assert used >= 0.9 * allowed - 2 * max(seconds)
 
 
 @pytest.mark.parametrize("seconds", [1.3, 5.0, 7.4])
