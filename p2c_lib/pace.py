@@ -81,7 +81,7 @@ class Pace:
         self._closed_until = -math.inf
         self._learned_at = -math.inf
         self._is_probing = False
-        self._begun: deque[float] = deque()  # by when the calls of the window had arrived; those under way are not in it
+        self._begun: deque[float] = deque()  # by when the calls of the window had arrived, those under way left out
         self._spent: deque[tuple[float, float]] = deque()  # when calls ended, and their seconds
         self._spent_s = 0.0
         self._mean_s = 0.0
