@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
+from p2c_lib.app_cli import app as serve_app
 from p2c_lib.config import home, load_profile
 from p2c_lib.diff import ROW_OUTCOMES
 from p2c_lib.errors import P2CError, ParameterError
@@ -37,6 +38,7 @@ app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(history_app, name="history")
 app.command("migration-check")(migration_check)
 app.command("load")(load)
+app.command("app")(serve_app)
 app.add_typer(templates_app, name="templates")
 
 

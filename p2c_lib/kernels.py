@@ -21,10 +21,10 @@ __all__ = ["Kernel"]
 
 START_TIMEOUT_S = 120
 # A warning about TCP on loopback, for every kernel, helps nobody; nor do our cells in the user's own history.
-_ARGUMENTS = ["--log-level=40", "--HistoryManager.hist_file=:memory:"]
+ARGUMENTS = ["--log-level=40", "--HistoryManager.hist_file=:memory:"]
 # Memory that is done with goes back to the system soon: in a kernel that runs many notebooks, the allocators of glibc
 # and of Polars would otherwise keep some hundred MB. Other systems' allocators do not read this.
-_MEMORY = {
+MEMORY = {
     "MALLOC_ARENA_MAX": "2",
     "MALLOC_MMAP_THRESHOLD_": str(2**20),
     "_RJEM_MALLOC_CONF": "dirty_decay_ms:100,muzzy_decay_ms:0",
@@ -47,7 +47,7 @@ class Kernel:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         """Keep what the kernel's process will find in its environment."""
-        self._environment = _MEMORY | dict(environment)
+        self._environment = MEMORY | dict(environment)
         self._manager: _Manager | None = None
 
     def __enter__(self) -> Kernel:
@@ -110,7 +110,7 @@ class Kernel:
         if not self._is_running():
             self.stop()
             self._manager = _Manager(kernel_name="python3")
-            run_sync(self._manager.start_kernel)(extra_arguments=_ARGUMENTS, env=self._environment)
+            run_sync(self._manager.start_kernel)(extra_arguments=ARGUMENTS, env=self._environment)
         manager = self._manager
         try:
             papermill.execute_notebook(
