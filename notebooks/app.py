@@ -24,6 +24,9 @@ page = app_page.open_page(run=run, profile=profile)
 page.top()
 
 # %%
+page.explorer()
+
+# %%
 page.outcomes()
 
 # %%

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-from IPython.display import HTML
+import polars as pl
+from IPython.display import HTML, display
 
 from p2c_lib import overview, report
 from p2c_lib.config import home
 from p2c_lib.errors import P2CError, ParameterError
+from p2c_lib.explorer import Explorer, explore
 from p2c_lib.folder import differing_rows, read_run
 from p2c_lib.markup import environment
 from p2c_lib.model import load_templates
@@ -33,7 +35,7 @@ RUN_FOLDER = "P2C_APP_RUN"  # in the environment of a page: the one run that it 
 RUNS_FOLDER = "P2C_APP_RUNS"  # the folder of those that it may show
 PROFILE = "P2C_APP_PROFILE"
 RUNS_SHOWN = 100
-PARTS = {"outcomes": "Outcomes", "money": "Money", "reasons": "Reasons", "since": "Since when"}
+PARTS = {"explorer": "Records", "outcomes": "Outcomes", "money": "Money", "reasons": "Reasons", "since": "Since when"}
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,9 @@ def _open(folder: Path, profile: str, runs: Path, *, is_alone: bool) -> Page:
     return Page(runs, whole, chosen, is_alone=is_alone, problem=lacks)
 
 
+_LACKS = (P2CError, OSError, KeyError, pl.exceptions.PolarsError)  # also what a run of an older version lacks
+
+
 def _section(says: str) -> Callable[[Callable[[Page], HTML]], Callable[[Page], HTML | None]]:
     """Put a part of a run's page below its heading; nothing where no run is open, words where it fails."""
 
@@ -156,15 +161,25 @@ def _section(says: str) -> Callable[[Callable[[Page], HTML]], Callable[[Page], H
                 return None
             try:
                 inside = step(page).data
-            except P2CError as error:
-                inside = words(str(error))
-            except (OSError, KeyError) as error:
-                inside = words(f"The run lacks {error}; run again, also if an older version made it.")
-            return HTML(f'<h2 id="{step.__name__}">{escape(says)}</h2>{inside}')
+            except _LACKS as error:
+                inside = _in_words(error)
+            return HTML(_heading(step.__name__, says) + inside)
 
         return shown
 
     return decorate
+
+
+def _heading(name: str, says: str) -> str:
+    return f'<h2 id="{name}">{escape(says)}</h2>'
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, P2CError):
+        return words(str(error))
+    return words(
+        f"The run lacks what this needs ({type(error).__name__}: {error}); an older version made it: run again."
+    )
 
 
 class Page:
@@ -205,6 +220,16 @@ class Page:
                 problem=self.problem,
             )
         )
+
+    def explorer(self) -> Explorer | HTML | None:
+        """The records that differ: filter, open, tick, plan, approve, apply."""
+        if self.whole is None:
+            return None
+        display(HTML(_heading("explorer", "Which records differ?")))
+        try:
+            return explore(self.whole.folder, profile=self.profile)
+        except _LACKS as error:
+            return HTML(_in_words(error))
 
     @_section("What became of every row?")
     def outcomes(self) -> HTML:

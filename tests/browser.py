@@ -27,8 +27,8 @@ from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 NO_CHROMIUM = "no Chromium on PATH; apt-get install chromium"
-TIMEOUT_S = 30
-START_TIMEOUT_S = 90
+TIMEOUT_S = 60
+START_TIMEOUT_S = 120
 _ARGUMENTS = (
     *("--no-sandbox", "--headless=new", "--disable-gpu", "--disable-background-networking", "--disable-quic"),
     *("--disable-component-update", "--disable-sync", "--no-first-run", "--disable-dev-shm-usage"),
@@ -209,5 +209,5 @@ def run_all(tab: Page) -> None:
     tab.wait_for_function(
         """() => [...document.querySelectorAll('.jp-CodeCell .jp-InputArea-prompt')]
              .every(prompt => /\\[\\d+\\]/.test(prompt.textContent))""",
-        timeout=START_TIMEOUT_S * 2000,
+        timeout=START_TIMEOUT_S * 1000,
     )

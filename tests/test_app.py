@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +15,7 @@ import httpx
 import lxml.html
 import psutil
 import pytest
-from browser import end
+from app_server import App
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import websocket_connect
 
@@ -43,37 +39,6 @@ def make_run(folder: Path, **changes: object) -> Path:
     run = folders.finish(folder, [])
     write_json(folder / "run.json", run | changes)
     return folder
-
-
-class App:
-    """``p2c app`` in a process of its own."""
-
-    def __init__(self, home: Path, *words: object) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("P2C_")}
-        command = [
-            sys.executable,
-            "-c",
-            "from p2c_lib.cli import main; main()",
-            "app",
-            "--no-browser",
-            *map(str, words),
-        ]
-        self.process = subprocess.Popen(command, cwd=home, env=environment | {"P2C_HOME": str(home)}, text=True,
-                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # fmt: skip
-        said = self.process.stdout.readline()
-        found = re.fullmatch(r"the app: (http://127\.0\.0\.1:(\d+))/\?token=(\S{32})\n", said)
-        assert found, said
-        self.url, self.port, self.token = found[1], int(found[2]), found[3]
-
-    def get(self, path: str, **headers: str) -> httpx.Response:
-        return httpx.get(self.url + path, headers=headers, timeout=90, trust_env=False)
-
-    def stop(self) -> None:
-        end(self.process)
-        self.process.stdout.close()
-
-    def kernels(self) -> set[int]:
-        return {child.pid for child in psutil.Process(self.process.pid).children(recursive=True)}
 
 
 @pytest.fixture(scope="module")
