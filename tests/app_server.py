@@ -12,7 +12,6 @@ import httpx
 import psutil
 from browser import end
 
-
 MAIN = (sys.executable, "-c", "from p2c_lib.cli import main; main()")
 
 

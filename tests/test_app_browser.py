@@ -38,6 +38,7 @@ def home(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @needs_chromium
 def test_an_analyst_finds_opens_ticks_plans_approves_and_applies_until_a_record_is_in_step(home):
     found = run(home, "first", *TASKS)
@@ -62,7 +63,7 @@ def test_an_analyst_finds_opens_ticks_plans_approves_and_applies_until_a_record_
 
             tab.fill(".p2c-search", key)
             tab.click("button[data-outcome=mismatched]")
-            tab.wait_for_selector(f'.p2c-status:has-text("1 of ")')
+            tab.wait_for_selector('.p2c-status:has-text("1 of ")')
             assert rows.count() == 1 and key in rows.inner_text()
             shot(tab, "app-3-filtered")
 
