@@ -102,7 +102,7 @@ def load_causes(overlays: Sequence[Path] = ()) -> tuple[Cause, ...]:
         TemplateError: With every problem of every file.
     """
     sources = Sources()
-    shipped = read((files("p2c_lib") / "causes.yaml").read_text("utf-8"), "causes.yaml", sources)
+    shipped = read((files("p2c_lib") / "causes.yaml").read_text("utf-8"), "causes.yaml", sources, shipped=True)
     items: list[Any] = list(shipped["causes"]) if shipped else []
     known = {item["name"] for item in items}
     for node in (read_file(path, sources) for path in overlays):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
-from p2c_lib.model import Task, all_tasks, find_task, load_templates
+from p2c_lib.model import Task, all_tasks, find_task, load_templates, load_texts
+from p2c_lib.model.overlays import Sources, read
 
 TEMPLATES = load_templates()
 FACTS = [
@@ -44,6 +46,17 @@ def test_the_templates_come_in_their_order_of_running():
     ]
     assert [template.position for template in TEMPLATES.values()] == [1, 2, 3, 4, 5, 6, 7, 8]
     assert [task.name for task in tasks()] == ORDER
+
+
+def test_what_is_shipped_says_the_same_read_the_fast_way_and_as_a_sites_files_are():
+    shipped = [*files("p2c_lib.templates").iterdir(), files("p2c_lib") / "causes.yaml"]
+    texts = {entry.name: entry.read_text("utf-8") for entry in shipped if entry.name.endswith(".yaml")}
+    for file, text in texts.items():
+        sources = Sources()
+        assert read(text, file, sources, shipped=True) == read(text, file, sources) is not None
+        assert sources.problems == [], "an alias or a key that stands twice, say"
+    del texts["causes.yaml"]
+    assert load_texts(texts) == load_templates(route=None)
 
 
 @pytest.mark.parametrize("name", ORDER)

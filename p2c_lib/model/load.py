@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -53,12 +54,11 @@ def load_templates(
     Raises:
         TemplateError: With every problem of every file, each as ``file: path: what is wrong; what would be right``.
     """
-    shipped = sorted(files("p2c_lib.templates").iterdir(), key=lambda entry: entry.name)
     # An overlay may name tasks of both ways, and a leg names its direct task; without either half the files will do.
-    wanted = [
-        e for e in shipped if e.name.endswith(".yaml") and not (_is_cds(e.name) and route == "direct" and not overlays)
-    ]
-    templates = load_texts({entry.name: entry.read_text(encoding="utf-8") for entry in wanted}, overlays)
+    if overlays:
+        templates: Mapping[str, Template] = _assembled(_shipped(with_cds=True), overlays, shipped=True)
+    else:
+        templates = _known(with_cds=route != "direct")
     return {
         name: with_settings(template, settings or {})
         for name, template in templates.items()
@@ -66,8 +66,19 @@ def load_templates(
     }
 
 
-def _is_cds(file: str) -> bool:
-    return file.endswith("_cds.yaml")
+def _shipped(*, with_cds: bool) -> dict[str, str]:
+    entries = sorted(files("p2c_lib.templates").iterdir(), key=lambda entry: entry.name)
+    return {
+        entry.name: entry.read_text(encoding="utf-8")
+        for entry in entries
+        if entry.name.endswith(".yaml") and (with_cds or not entry.name.endswith("_cds.yaml"))
+    }
+
+
+@cache
+def _known(*, with_cds: bool) -> Mapping[str, Template]:
+    """The shipped templates; they are frozen, so once a process will do."""
+    return _assembled(_shipped(with_cds=with_cds), shipped=True)
 
 
 def with_settings(template: Template, settings: Mapping[str, str]) -> Template:
@@ -103,9 +114,15 @@ def load_texts(texts: Mapping[str, str], overlays: Sequence[Path] = ()) -> dict[
     Raises:
         TemplateError: As `load_templates`.
     """
+    return _assembled(texts, overlays)
+
+
+def _assembled(
+    texts: Mapping[str, str], overlays: Sequence[Path] = (), *, shipped: bool = False
+) -> dict[str, Template]:
     sources = Sources()
     for file, text in texts.items():
-        _take(sources, read(text, file, sources))
+        _take(sources, read(text, file, sources, shipped=shipped))
     changes = [read_file(path, sources) for path in overlays]
     for node in changes:
         if node is not None and "template" in node:

@@ -69,20 +69,15 @@ def suggest(name: object, known: Iterable[str]) -> str:
     return "; ".join(part for part in (guess, listed) if part) or "nothing like it is known"
 
 
-class _Loader(yaml.SafeLoader):
+# In C where PyYAML was built so, and then ten times as fast; it gives no way to refuse aliases, and has other words.
+_IN_C: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Words(yaml.constructor.SafeConstructor, yaml.resolver.Resolver):
     """YAML where all scalars but true, false, null and whole numbers are text."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own protocol
-
-    def __init__(self, stream: str) -> None:
-        super().__init__(stream)
-        self.repeated: list[str] = []
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):  # a few of them nested are a bomb, and one can hold itself
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(None, None, "no aliases (*name) here; write it out", mark)
-        return super().compose_node(parent, index)
+    repeated: list[str]
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys: set[Any] = set()
@@ -96,26 +91,49 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+class _Loader(_Words, yaml.SafeLoader):
+    """Reads what people write."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self.repeated = []
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):  # a few of them nested are a bomb, and one can hold itself
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "no aliases (*name) here; write it out", mark)
+        return super().compose_node(parent, index)
+
+
+class _Shipped(_Words, _IN_C):  # type: ignore[misc]
+    """Reads what comes with the library."""
+
+    def __init__(self, stream: str) -> None:
+        _IN_C.__init__(self, stream)
+        self.repeated = []
+
+
 for _tag, _pattern, _first in (
     ("bool", r"true|false", "tf"),
     ("null", r"~|null|", ["~", "n", ""]),
     ("int", r"-?(?:0|[1-9][0-9]*)", "-0123456789"),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z"), list(_first))
+    _Words.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z"), list(_first))
 
 
-def read(text: str, file: str, sources: Sources) -> Node | None:
+def read(text: str, file: str, sources: Sources, *, shipped: bool = False) -> Node | None:
     """Read a YAML text.
 
     Args:
         text: The file's text.
         file: Its name, for messages.
         sources: Takes the problems.
+        shipped: It comes with the library: read the fast way, which says less well what is wrong.
 
     Returns:
         The mapping at the top, every mapping in it knowing its place; None when it cannot be read.
     """
-    loader = _Loader(text)
+    loader: _Loader | _Shipped = _Shipped(text) if shipped else _Loader(text)
     try:
         data = loader.get_single_data()
     except yaml.MarkedYAMLError as error:
