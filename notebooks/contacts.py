@@ -125,6 +125,14 @@ run.three_way()
 run.unmapped()
 
 # %% [markdown]
+# ## Which rows lost their key?
+#
+# Rows that one side alone has and that look like the same by name, address, mail and telephone. A person decides.
+
+# %%
+run.proposals()
+
+# %% [markdown]
 # ## What would a write send?
 
 # %%

@@ -24,6 +24,7 @@ from p2c_lib.diff import ROW_OUTCOMES
 from p2c_lib.errors import P2CError, ParameterError
 from p2c_lib.history_cli import history_app, migration_check
 from p2c_lib.load_cli import load
+from p2c_lib.match_cli import register as register_matching
 from p2c_lib.report_cli import near
 from p2c_lib.report_cli import register as register_reports
 from p2c_lib.sandbox_cli import AsJson, err_console, out_console, sandbox_app
@@ -113,6 +114,7 @@ def run(
 
 register_writing(app)
 register_reports(app)
+register_matching(app)
 
 
 @app.command()

@@ -141,6 +141,12 @@ class Profile(_Frozen):
     threshold: int = Field(0, ge=0)
     verify: bool = True
     ca_file: Path | None = None
+    crossref: Path | None = None
+
+    @property
+    def crossref_file(self) -> Path:
+        """Where the reviewed cross-reference stands: ``crossref``, else ``.p2c/crossref/<profile>.csv`` at home."""
+        return self.crossref or home() / ".p2c" / "crossref" / f"{self.name}.csv"
 
 
 class _Environment(BaseSettings):
@@ -158,6 +164,7 @@ class _Environment(BaseSettings):
     threshold: int | None = None
     verify: bool | None = None
     ca_file: Path | None = None
+    crossref: Path | None = None
 
 
 def home() -> Path:
@@ -289,8 +296,9 @@ def _anchored(table: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     values = dict(table)
     if isinstance(values.get("overlays"), list):
         values["overlays"] = [folder / item if isinstance(item, str) else item for item in values["overlays"]]
-    if isinstance(values.get("ca_file"), str):
-        values["ca_file"] = folder / values["ca_file"]
+    for name in ("ca_file", "crossref"):
+        if isinstance(values.get(name), str):
+            values[name] = folder / values[name]
     store = values.get("store")
     if isinstance(store, Mapping) and isinstance(store.get("url"), str) and store["url"] and "://" not in store["url"]:
         values["store"] = {**store, "url": str(folder / store["url"])}
@@ -319,6 +327,7 @@ def _sandbox(values: Mapping[str, Any]) -> dict[str, Any]:
             "fno": {"url": said["fno_url"]},
             "auth": {"kind": "sandbox"},
             "store": {"url": str(sandbox_dir() / "store")},  # where a reset clears it
+            "crossref": str(sandbox_dir() / "crossref.csv"),
         }
     except FileNotFoundError:
         if all(urls) and len(urls) == 2:

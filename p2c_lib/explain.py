@@ -113,6 +113,11 @@ REASONS: dict[str, Reason] = {
     "status_behind": Reason(
         "behind the source", "update the destination: plan and apply; see why the last run left it", "warning"
     ),
+    "cross_reference": Reason(
+        "the cross-reference pairs it with a row outside this range of keys",
+        "none here: p2c run compares the pair",
+        "note",
+    ),
     "quirk": Reason("known template quirk", "none needed: the destination has what one would expect", "note"),
 }
 

@@ -29,6 +29,7 @@ from p2c_lib import write
 from p2c_lib.causes import load_causes, save_failures
 from p2c_lib.config import Profile
 from p2c_lib.connect import Client
+from p2c_lib.crossref import read_crossref
 from p2c_lib.diff import ROW_OUTCOMES
 from p2c_lib.errors import P2CError, PlanError
 from p2c_lib.explain import main_reasons
@@ -154,6 +155,7 @@ class _Loader:
     ) -> None:
         self.load, self.profile, self.clients, self.templates = load, profile, clients, templates
         self.metadata = {system: client.metadata() for system, client in clients.items()}
+        self.crossref = read_crossref(profile.crossref_file)
         self.tally = _Tally(load.to_create, progress)
         self.done: dict[tuple[str, int], dict[str, Any]] = {}
         self.round: dict[str, list[str]] = {}
@@ -207,7 +209,7 @@ class _Loader:
             with step("reading"):
                 sides = self._read(task, part)
             with step("comparing"):
-                compared = runs.compare_sides(task, sides, self.metadata)
+                compared = self._compare(task, sides)
                 before = _counts(compared)
                 compared = self._to_send(task, part, compared, second)
                 self._keep(place, task, part, sides, compared)
@@ -242,12 +244,15 @@ class _Loader:
         _give_back()
         return facts
 
+    def _compare(self, task: Task, sides: Sides) -> runs.Compared:
+        return runs.compare_sides(task, sides, self.metadata, crossref=self.crossref, is_part=True)
+
     def _place(self, task: Task, part: Part, second: bool = False) -> Path:
         return self.load.folder / "tasks" / task.name / f"{part.number:05d}{'-2' if second else ''}"
 
     def _checked(self, task: Task, place: Path, sides: Sides, told: Sequence[pl.DataFrame]) -> dict[str, Any]:
         """Compare a bucket as it stands now, keep what is left of it, and give its summary."""
-        checked = runs.compare_sides(task, sides, self.metadata)
+        checked = self._compare(task, sides)
         _left(checked, pl.concat(told)).write_parquet(place / "left.parquet")
         return runs.summary(task, sides, checked)
 

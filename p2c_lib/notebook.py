@@ -14,7 +14,7 @@ import polars as pl
 from IPython.display import HTML, Markdown
 
 from p2c_lib import apply as applying
-from p2c_lib import charts, history, migration, panels, report, threeway, write
+from p2c_lib import charts, history, migration, panels, proposing, report, threeway, write
 from p2c_lib import folder as folders
 from p2c_lib import funnel as funnels
 from p2c_lib import preflight as preflights
@@ -23,6 +23,7 @@ from p2c_lib import verify as verifying
 from p2c_lib.chains import chains
 from p2c_lib.config import Profile
 from p2c_lib.connect import Client
+from p2c_lib.crossref import check_run, read_crossref
 from p2c_lib.diff import ROW_OUTCOMES
 from p2c_lib.legs import check_route, templates_for
 from p2c_lib.legs import chosen as chosen_tasks
@@ -103,7 +104,8 @@ class Session:
             if self.first is not None:
                 _ = self.first.compared  # the second leg is planned from what the first will write
             metadata = {system: client.metadata() for system, client in self.clients.items()}
-            self._compared = runs.compare_sides(self.task, self.sides, metadata, lag=self._lag)
+            known = read_crossref(self.profile.crossref_file)
+            self._compared = runs.compare_sides(self.task, self.sides, metadata, lag=self._lag, crossref=known)
             runs.save(self.folder, self.task, self.sides, self._compared)
             runs.save_ahead(self.folder, self.task, self.sides, metadata, lag=self._lag)
         return self._compared
@@ -265,7 +267,9 @@ class Session:
                 metadata = {system: client.metadata() for system, client in self.clients.items()}
                 with Progress() as progress:
                     sides = runs.read_sides(task, self.clients, progress)
-                runs.save(self.folder, task, sides, runs.compare_sides(task, sides, metadata, lag=self._lag))
+                known = read_crossref(self.profile.crossref_file)
+                compared = runs.compare_sides(task, sides, metadata, lag=self._lag, crossref=known)
+                runs.save(self.folder, task, sides, compared)
         return [header, lines]
 
     @property
@@ -294,11 +298,25 @@ class Session:
                 frame = pull(self.clients[side.system], side.entity, list(dict.fromkeys(wanted)), progress=told)
                 yield funnels.documents(place, frame, self._all_templates)
 
+    def proposals(self) -> HTML:
+        """Rows that one side alone has and that look like the same: pairs for a person to decide on."""
+        if self.task.evidence is None or self.first is not None:
+            return HTML(words("Nothing is proposed for this task."))
+        _ = self.compared
+        found = proposing.propose_task(self.folder, self.task, read_crossref(self.profile.crossref_file))
+        if found.is_empty():
+            return HTML(words("No row that one side alone has looks like one of the other."))
+        note = (
+            f"{found.height:,} pairs; p2c propose {self.folder} --unmasked shows both rows, --accept KEY takes a pair"
+        )
+        return table(found.drop("task", "kind").head(self.sample), note)
+
     def plan(self) -> HTML | Markdown:
         """Say what a write would send; saved in the run's folder when the notebook runs on its own."""
         if not self.alone:
             return Markdown(f"This task is part of a larger run: `p2c plan {self.folder}` plans all of it at once.")
         self.finish()
+        check_run(self.folder, read_crossref(self.profile.crossref_file))
         plan = write.plan(self.folder, templates=self._templates, clients=self.clients)
         told = write.plan_table(plan, write.costs(plan, self.clients))
         return table(told, f"plan {plan.hash[:12]} in {plan.folder}; nothing was sent")

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from pydantic import TypeAdapter
 
 from p2c_lib import mapping, quirks
 from p2c_lib.cells import as_text
 from p2c_lib.chains import waits
 from p2c_lib.config import Profile
-from p2c_lib.connect import Client, Metadata
+from p2c_lib.connect import Client, Entity, Metadata
+from p2c_lib.crossref import NONE, Crossref, read_crossref, resolve
 from p2c_lib.diff import FIELD_OUTCOMES, ROW_OUTCOMES, Outcomes, compare
 from p2c_lib.explain import explain, quirks_only
 from p2c_lib.folder import UNMAPPED_COLUMNS, create, save_failure, write_json
@@ -65,7 +67,8 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Compared:
-    """A task's comparison: mapped frames, outcomes, the explained table (`OUTCOME_COLUMNS`), quirks counted."""
+    """A task's comparison: mapped frames, outcomes, the explained table (`OUTCOME_COLUMNS`), quirks counted, the source
+    rows that the cross-reference names (`crossref.Resolved`); and the destination's entity that it was made by."""
 
     expected: pl.DataFrame
     found: pl.DataFrame
@@ -74,19 +77,42 @@ class Compared:
     table: pl.DataFrame
     quirks: pl.DataFrame
     seconds: float
+    entity: Entity
+    crossed: pl.DataFrame
 
 
 def compare_sides(
-    task: Task, sides: Sides, metadata: Mapping[str, Metadata], *, lag: timedelta = timedelta(0)
+    task: Task,
+    sides: Sides,
+    metadata: Mapping[str, Metadata],
+    *,
+    lag: timedelta = timedelta(0),
+    crossref: Crossref = NONE,
+    is_part: bool = False,
 ) -> Compared:
-    """Map, compare and explain what was pulled; pure but for the clock that times it."""
+    """Map, compare and explain what was pulled; pure but for the clock that times it.
+
+    Args:
+        task: The task.
+        sides: Its rows.
+        metadata: Of its destination.
+        lag: How long a change may take to arrive.
+        crossref: Rows that are the same although their keys are not.
+        is_part: Whether these are not all rows of the sides: a row whose entry of the cross-reference leads to one that
+            is not here is then left out, instead of missing.
+    """
     clock = time.perf_counter()
     entity = metadata[task.destination.system].entities[task.destination.entity]
     task = with_lengths(task, entity)
     mapped = mapping.expected(sides.source, task, entity)
     found = mapping.project(sides.found, task, entity)
+    resolved = resolve(mapped.rows, found, sides.source, task, crossref)
+    mapped = replace(mapped, rows=resolved.rows)
     excluded = mapping.filter_outcome(sides.source, task)
     excluded = excluded.zip_with(excluded.is_not_null(), mapping.handed_over(mapped.rows, sides.found, task))
+    if is_part:
+        elsewhere = resolved.pairs.filter(~pl.col("is_there"))["row"]
+        excluded = excluded.clone().scatter(elsewhere, "cross_reference") if elsewhere.len() else excluded
     outcomes = compare(
         mapped.rows,
         found,
@@ -100,10 +126,22 @@ def compare_sides(
     odd = quirks.touched(sides.source, mapped.rows, task, entity)
     accounted = quirks.accounted(outcomes.cells, odd, task, sides.source)
     table = explain(outcomes, task, sides.source, at=sides.read_at, lag=lag, faults=faults, quirks=accounted)
+    table = _by_crossref(table, outcomes.rows, resolved.pairs)
     unmapped = _unmapped(task, mapped, excluded)
     flowing = excluded.is_null().arg_true().cast(pl.UInt32)
     counted = quirks.counted(task, odd, outcomes.cells, accounted, flowing)
-    return Compared(mapped.rows, found, unmapped, outcomes, table, counted, time.perf_counter() - clock)
+    seconds = time.perf_counter() - clock
+    return Compared(mapped.rows, found, unmapped, outcomes, table, counted, seconds, entity, resolved.pairs)
+
+
+def _by_crossref(table: pl.DataFrame, rows: pl.DataFrame, crossed: pl.DataFrame) -> pl.DataFrame:
+    """Say of what differs in a pair that the cross-reference, and not its key, made it one."""
+    if crossed.is_empty():
+        return table
+    pairs = rows.filter((pl.col("side") == "both") & pl.col("source_row").is_in(crossed["row"].implode()))["key"]
+    is_one = (pl.col("side") == "both") & pl.col("key").is_in(pairs.implode())
+    said = pl.concat_str("reason", pl.lit(" (paired by the cross-reference)"))
+    return table.with_columns(reason=pl.when(is_one).then(said).otherwise("reason"))
 
 
 def _in_scope(found: pl.DataFrame, task: Task) -> pl.Series:
@@ -149,6 +187,7 @@ def summary(task: Task, sides: Sides, compared: Compared) -> dict[str, Any]:
         "destination_rows": outcomes.destination_rows,
         **{outcome: outcomes.count(outcome) for outcome in ROW_OUTCOMES},
         "out_of_scope": outcomes.out_of_scope,
+        "cross_referenced": int(compared.crossed["is_there"].sum()),
         "quirks": odd.len(),
         "fields": {outcome: fields.get(outcome, 0) for outcome in FIELD_OUTCOMES},
         "unmapped_values": compared.unmapped.height,
@@ -206,10 +245,12 @@ def _save_frames(place: Path, task: Task, sides: Sides, compared: Compared) -> N
         "outcomes": compared.table,
         "unmapped": compared.unmapped,
         "quirks": compared.quirks,
+        "crossed": compared.crossed,
         **({"freight_tax": sides.freight_tax} if sides.freight_tax is not None else {}),
     }
     for name, frame in frames.items():
         frame.write_parquet(place / f"{name}.parquet")
+    (place / "entity.json").write_bytes(TypeAdapter(Entity).dump_json(compared.entity, indent=1))
 
 
 def validate_task(task: Task, sides: Sides, compared: Compared, suites: Path | None = None) -> list[SuiteResult]:
@@ -305,12 +346,13 @@ def execute_task(
     lag: timedelta,
     progress: Progress | None = None,
     readings: Path | None = None,
+    crossref: Crossref = NONE,
 ) -> None:
     """Do a task from pull to saved result; whatever it stumbles over is recorded in the folder, in words."""
     try:
         sides = read_sides(task, clients, progress, readings=readings)
         metadata = {system: client.metadata() for system, client in clients.items()}
-        compared = compare_sides(task, sides, metadata, lag=lag)
+        compared = compare_sides(task, sides, metadata, lag=lag, crossref=crossref)
         save(folder, task, sides, compared)
         save_ahead(folder, task, sides, metadata, lag=lag)
         save_checks(folder, task, validate_task(task, sides, compared))
@@ -343,8 +385,9 @@ def execute_tasks(
         shared_readings(folder, tasks, templates_for(profile, route)) as readings,
         open_clients(profile, route) as clients,
     ):
+        crossref = read_crossref(profile.crossref_file)
         for task in tasks:
-            execute_task(folder, task, clients, lag=lag, progress=progress, readings=readings)
+            execute_task(folder, task, clients, lag=lag, progress=progress, readings=readings, crossref=crossref)
             done(task.name)
 
 

@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.table import Table
 
 from p2c_lib.config import Profile
+from p2c_lib.crossref import check_run, read_crossref
 from p2c_lib.errors import ParameterError
 from p2c_lib.model import Route
 from p2c_lib.places import plan_folder, working_folder
@@ -64,6 +65,7 @@ def plan(
     from p2c_lib.run import open_clients
 
     chosen, way = profile_of(folder, profile), route_of(folder)
+    check_run(folder, read_crossref(chosen.crossref_file))
     with open_clients(chosen, way) as clients, err_console.status("planning"):
         made = write.plan(
             folder,
@@ -184,6 +186,7 @@ def _send(folder: Path, profile: str, saved: Any, *, by: str, only: str, check: 
     from p2c_lib.run import open_clients
 
     chosen, way = profile_of(folder, profile), route_of(folder)
+    check_run(folder, read_crossref(chosen.crossref_file))
     templates = legs.templates_for(chosen, way)
     table = causes.load_causes(chosen.overlays)
     with open_clients(chosen, way) as clients:

@@ -17,6 +17,7 @@ from p2c_lib import run as runs
 from p2c_lib.apply import Applied
 from p2c_lib.config import Profile
 from p2c_lib.connect import Client
+from p2c_lib.crossref import read_crossref
 from p2c_lib.model import Route
 from p2c_lib.sandbox import lifecycle
 
@@ -46,6 +47,7 @@ class Pair:
         urls = {"sales": {"url": self.state["sales_url"]}, "fno": {"url": self.state["fno_url"]}}
         plain = {"name": "sandbox", **urls, "auth": {"kind": "sandbox"}, "limits": self.limits}
         plain["store"] = {"url": str(self.folder / "store")}
+        plain["crossref"] = str(self.folder / "crossref.csv")
         if "ca_file" in self.state:
             plain["ca_file"] = self.state["ca_file"]
         return Profile.model_validate({**plain, **changes})
@@ -60,7 +62,8 @@ class Pair:
             metadata = {system: client.metadata() for system, client in clients.items()}
             for task in wanted:
                 sides = runs.read_sides(task, clients)
-                runs.save(folder, task, sides, runs.compare_sides(task, sides, metadata))
+                compared = runs.compare_sides(task, sides, metadata, crossref=read_crossref(profile.crossref_file))
+                runs.save(folder, task, sides, compared)
                 runs.save_ahead(folder, task, sides, metadata)
         folders.finish(folder, [task.name for task in wanted])
         return folder

@@ -4,6 +4,7 @@ from p2c_lib.model.fit import advise_against, check_against, kind_of, read_const
 from p2c_lib.model.load import find_task, load_templates, load_texts, with_settings
 from p2c_lib.model.parts import (
     TRANSFORMS,
+    Evidence,
     FieldMap,
     FreightTax,
     Parent,
@@ -20,6 +21,7 @@ from p2c_lib.model.values import Condition, Quirk, System, ValueMap
 __all__ = [
     "TRANSFORMS",
     "Condition",
+    "Evidence",
     "FieldMap",
     "FreightTax",
     "Parent",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from p2c_lib.model.overlays import Loc, suggest
-from p2c_lib.model.parts import USES, FieldMap, Task, Template
+from p2c_lib.model.parts import USES, Evidence, FieldMap, Task, Template
 from p2c_lib.model.values import Condition, Quirk
 
 __all__ = ["Fault", "entry_faults", "faults", "quirk_faults"]
@@ -56,6 +56,7 @@ def faults(template: Template, value_maps: Mapping[str, Any]) -> Iterator[Fault]
         for entry, column_or_none in (("amount", task.amount), ("currency", task.currency)):
             if column_or_none is not None and column_or_none not in by_name:
                 yield (*at, entry), f"'{column_or_none}' is not among the fields; {suggest(column_or_none, names)}"
+        yield from _evidence_faults((*at, "evidence"), task.evidence, names)
         if task.amount in by_name and not by_name[task.amount].money:
             yield (*at, "amount"), f"'{task.amount}' is not money; give its field 'money: true'"
         for index, field in enumerate(task.fields):
@@ -65,6 +66,14 @@ def faults(template: Template, value_maps: Mapping[str, Any]) -> Iterator[Fault]
         made, plus = (task.tie_out.freight_tax, task.tie_out.plus) if task.tie_out else (None, ())
         if made and made.tax not in plus:
             yield (*at, "tie_out", "freight_tax", "tax"), f"'{made.tax}' is not added to the lines; list it in plus"
+
+
+def _evidence_faults(at: Loc, evidence: Evidence | None, names: list[str]) -> Iterator[Fault]:
+    """Columns that no field fills are on one side only, and evidence of nothing."""
+    for entry in Evidence.model_fields if evidence else ():
+        for column in getattr(evidence, entry):
+            if column not in names:
+                yield (*at, entry), f"'{column}' is not among the fields; {suggest(column, names)}"
 
 
 def _way_faults(at: Loc, task: Task, template: Template) -> Iterator[Fault]:

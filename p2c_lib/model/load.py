@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from p2c_lib.errors import ParameterError, TemplateError
 from p2c_lib.model.faults import entry_faults, faults, quirk_faults
 from p2c_lib.model.overlays import Loc, Node, Sources, lay_over, locate, read, read_file, suggest
-from p2c_lib.model.parts import FieldMap, FreightTax, Parent, Route, Side, Task, Template, TieOut
+from p2c_lib.model.parts import Evidence, FieldMap, FreightTax, Parent, Route, Side, Task, Template, TieOut
 from p2c_lib.model.values import Condition, Quirk, ValueMap
 
 _SHAPES: Mapping[str, type[BaseModel]] = {
@@ -32,6 +32,7 @@ _SHAPES: Mapping[str, type[BaseModel]] = {
     "quirk": Quirk,
     "tie_out": TieOut,
     "freight_tax": FreightTax,
+    "evidence": Evidence,
     "value_maps": ValueMap,
 }
 _INJECTED = ("template", "value_maps")  # of a task: set on load, never written in a file

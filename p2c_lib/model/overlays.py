@@ -273,8 +273,12 @@ def _change_value_map(sources: Sources, node: Node, name: str, changes: Any) -> 
 
 def _change_task(sources: Sources, task: Node, changes: Node) -> Node:
     of_destination = ("scope", "only", "as_long_as")
-    _known(sources, changes, ("fields", "filter", *of_destination, "key", "amount", "currency", "title", "note"))
-    plain = {key: changes[key] for key in ("key", "amount", "currency", "title", "note") if key in changes}
+    _known(
+        sources,
+        changes,
+        ("fields", "filter", *of_destination, "key", "amount", "currency", "evidence", "title", "note"),
+    )
+    plain = {key: changes[key] for key in ("key", "amount", "currency", "evidence", "title", "note") if key in changes}
     new = changed(task, Node(plain, changes.where))
     new["fields"] = change_list(sources, task.get("fields"), _mapping(sources, changes, "fields"), "destination")
     if "filter" in changes:

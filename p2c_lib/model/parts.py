@@ -248,6 +248,38 @@ class TieOut(Part):
     freight_tax: FreightTax | None = None
 
 
+def _as_names(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_names)]
+
+
+class Evidence(Part):
+    """The columns by which a row without its key can be told to be another one; named as in the destination.
+
+    Attributes:
+        name: Of a company, or the family name of a person; several columns are read as one text.
+        given: Given names of a person; their place tells persons from companies.
+        street: With the house number.
+        city: Likewise ``postcode``, ``country``, ``mail``, ``phone``.
+    """
+
+    name: Names
+    given: Names = ()
+    street: Names = ()
+    city: Names = ()
+    postcode: Names = ()
+    country: Names = ()
+    mail: Names = ()
+    phone: Names = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns, each once."""
+        return tuple(dict.fromkeys(column for name in Evidence.model_fields for column in getattr(self, name)))
+
+
 class Task(Part):
     """One source entity to one destination entity, one direction.
 
@@ -261,6 +293,7 @@ class Task(Part):
         currency: Destination column with the row's currency code; None where no amount is at stake.
         amount: Destination column with what the row is worth.
         tie_out: How its lines add up to the totals of their headers; None where its rows are no lines.
+        evidence: By what rows that lost their key can be told; None where nobody should guess.
         value_maps: The value maps its fields name.
     """
 
@@ -279,6 +312,7 @@ class Task(Part):
     currency: str | None = None
     amount: str | None = None
     tie_out: TieOut | None = None
+    evidence: Evidence | None = None
     note: str = ""
     value_maps: dict[str, ValueMap] = Field(default_factory=dict)
 

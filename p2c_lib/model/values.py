@@ -78,11 +78,13 @@ class ValueMap(Part):
     """A table from source values to destination values; keys are compared trimmed and in lower case.
 
     The key ``""`` is the value for a blank source. A source value without an entry is *unmapped*. Its quirks are those
-    of all fields that use it.
+    of all fields that use it. ``names`` says that its values are names or codes of countries or currencies, so that
+    entries can be proposed from ISO 3166 or 4217; it maps nothing.
     """
 
     name: str
     entries: Annotated[dict[str, Text], BeforeValidator(as_entries)]
+    names: Literal["countries", "currencies"] | None = None
     quirk: Quirks = ()
     confidence: Confidence = "confirmed"
     note: str = ""
