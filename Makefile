@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help env demo lab test browser check bench bench-run bench-store bench-write bench-load bench-proposals chaos days notebooks lock clean
+.PHONY: help env demo lab test browser check bench bench-run bench-store bench-write bench-load bench-proposals bench-explore chaos days notebooks lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ bench-load: $(STAMP)  ## load 1,000,000 accounts into an empty F&O: rows per sec
 
 bench-proposals: $(STAMP)  ## propose pairs among 20,000 rows a side typed twice: precision and recall; fails past its limits
 	$(BIN)/python bench/proposals.py
+
+bench-explore: $(STAMP)  ## filter, sort, search a run of 1,000,000 mismatches: milliseconds, memory; fails past its limit
+	$(BIN)/python bench/explore.py
 
 chaos: $(STAMP)  ## load 50,000 rows through faults and kills, kill what goes through the store; SEED=n for a given course
 	P2C_KILLS=10 $(BIN)/python -m pytest tests/test_route_kills.py

@@ -4,6 +4,7 @@ const COLUMNS = [
   ["key", "Key", "key"],
   ["task", "Task", "task"],
   ["outcome", "Outcome", "outcome"],
+  ["now", "Now", ""],
   ["reason", "Reason", "reason"],
   ["field", "Field", "fields"],
   ["expected", "Expected", ""],
@@ -11,7 +12,6 @@ const COLUMNS = [
   ["amount", "Amount", "amount"],
   ["country", "Country", "country"],
   ["age_days", "Days", "age_days"],
-  ["now", "Now", ""],
 ];
 const FACETS = [
   ["code", "Reason"],
@@ -29,6 +29,8 @@ const RESEND_MS = 4000;
 const count = new Intl.NumberFormat("en-US");
 let made = 0;
 
+const there = (children) => children.filter((child) => child !== null && child !== undefined && child !== false);
+
 function h(tag, props = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(props)) {
@@ -37,7 +39,7 @@ function h(tag, props = {}, ...children) {
     else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
+  node.append(...there(children));
   return node;
 }
 
@@ -213,13 +215,13 @@ function render({ model, el }) {
     const stage = model.get("work").stage;
     const button = (label, action, off, extra = "") =>
       h("button", { type: "button", class: `p2c-button ${extra}`, disabled: off || !isAlive(), onclick: action }, label);
-    ticks.replaceChildren(
+    ticks.replaceChildren(...there([
       h("span", { class: "p2c-count" }, `${count.format(ticked)} ticked`, ticked && here !== ticked ? `, ${count.format(here)} of them here` : ""),
       state.waits.size ? h("span", { class: "p2c-waits" }, `${state.waits.size} not saved yet`) : null,
       button(`Tick all ${count.format(rows)}`, () => save({ kind: "tick_all", on: true }), !rows || here === rows),
       button("Untick these", () => save({ kind: "tick_all", on: false }), !here),
       button(state.query.ticked ? "Show all" : "Show ticked", () => ask({ ticked: !state.query.ticked }), !ticked && !state.query.ticked),
-      button("Plan the ticked", () => { say({ kind: "plan" }); }, !ticked || BUSY.includes(stage), "p2c-main"));
+      button("Plan the ticked", () => { say({ kind: "plan" }); }, !ticked || BUSY.includes(stage), "p2c-main")]));
   }
 
   function drawHead() {
@@ -320,13 +322,18 @@ function render({ model, el }) {
   function rowDetails(row, part) {
     const lone = row.side !== "both";
     const said = lone ? `at the ${row.side} only${row.reason ? `: ${row.reason}` : ""}` : `${row.differ} of ${row.fields.length} fields differ`;
-    const same = (one) => ["agrees", "not compared", ""].includes(one[5]);
+    const isSame = (one) => ["agrees", "not compared", ""].includes(one[5]);
+    const fields = (shown) => h("div", { class: "p2c-scroll" }, h("table", { class: "p2c-table p2c-fields" },
+      h("thead", {}, h("tr", {}, ...DETAILS.map((one) => h("th", { scope: "col" }, one)))),
+      h("tbody", {}, ...shown.map((one) => h("tr", { class: isSame(one) ? "p2c-same" : "p2c-differs" },
+        ...one.map((value) => h("td", { dir: "auto" }, value)))))));
+    const same = row.fields.filter(isSame);
+    const off = row.fields.filter((one) => !isSame(one));
+    const folded = lone || !same.length ? null
+      : h("details", { class: "p2c-agree" }, h("summary", {}, `${same.length} fields that agree`), fields(same));
     return h("details", { class: `p2c-row ${row.is_it ? "p2c-it" : ""}`, open: row.is_it || part.rows.length === 1 || row.differ > 0 },
       h("summary", {}, h("span", { dir: "auto" }, row.key || "(blank key)"), " ", h("span", { class: `p2c-mark p2c-${row.outcome}` }, row.outcome), ` ${said}`),
-      h("div", { class: "p2c-scroll" }, h("table", { class: "p2c-table p2c-fields" },
-        h("thead", {}, h("tr", {}, ...DETAILS.map((one) => h("th", { scope: "col" }, one)))),
-        h("tbody", {}, ...row.fields.map((one) => h("tr", { class: same(one) ? "p2c-same" : "p2c-differs" },
-          ...one.map((value) => h("td", { dir: "auto" }, value))))))));
+      lone ? fields(row.fields) : off.length ? fields(off) : null, folded);
   }
 
   function drawWork() {
@@ -359,7 +366,7 @@ function render({ model, el }) {
       parts.push(table(told.result.table, "Read back"));
       if (told.result.off_rows) parts.push(h("p", {}, `Not as wanted (${count.format(told.result.off_rows)}):`), table(told.result.off, "Not as wanted"));
     }
-    work.replaceChildren(...parts);
+    work.replaceChildren(...there(parts));
     if (held) work.querySelector("[data-p2c-name]")?.focus();
   }
   function approval(told, plan, isBusy) {
