@@ -23,3 +23,11 @@ def test_the_benchmark_of_the_store_finds_what_it_put_in():
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert [line.split(" | ")[0] for line in done.stdout.splitlines()[4:]] == ["| ours", "| plain", "| ratio"]
+
+
+def test_the_benchmark_of_the_explorer_asks_and_keeps_within_its_memory():
+    command = [sys.executable, str(BENCH.with_name("explore.py")), "2000"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    head, *kinds = [line.split("|")[1].strip() for line in done.stdout.splitlines() if line.startswith("|")]
+    assert head == "asked" and {"filter", "sort all", "text", "page", "filter, sort, text, page"} < set(kinds)

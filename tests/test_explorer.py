@@ -55,7 +55,7 @@ def records_of(table, **more) -> Records:
     reasons = main_reasons(table.filter(pl.col("outcome") != "excluded"))
     everything = main_reasons(table)
     counts = {name: int((everything["outcome"] == name).sum()) for name in ROW_OUTCOMES} | {"matched": 7}
-    return put_together(table, reasons, counts, "run-1", **more)
+    return put_together(table.lazy(), reasons.lazy(), counts, "run-1", **more)
 
 
 EXAMPLE = told(
@@ -97,7 +97,7 @@ def keys(finder, **asked):
 )
 def test_a_filter_finds_what_it_says_and_nothing_else(asked, found):
     at = {"task": ["t"], "key": ["A-1"], "side": ["source"]}
-    history = pl.DataFrame({**at, "state": ["open"], "age_days": [3.0]})
+    history = pl.DataFrame({**at, "state": ["open"], "age_days": [3.0]}).lazy()
     finder = Finder(records_of(EXAMPLE, history=history, countries=pl.DataFrame({**at, "country": ["DE"]})))
     assert sorted(keys(finder, **asked)) == found
 
@@ -233,7 +233,7 @@ def test_ticks_of_two_windows_on_one_run_add_up(tmp_path):
 def test_ticks_of_an_earlier_run_in_the_same_folder_mean_nothing(tmp_path):
     Ticks(tmp_path / "ticks.json", Finder(records_of(EXAMPLE))).tick(np.array([0]), True)
     reasons = main_reasons(EXAMPLE.filter(pl.col("outcome") != "excluded"))
-    later = put_together(EXAMPLE, reasons, dict.fromkeys(ROW_OUTCOMES, 0), "run-2")
+    later = put_together(EXAMPLE.lazy(), reasons.lazy(), dict.fromkeys(ROW_OUTCOMES, 0), "run-2")
     assert not Ticks(tmp_path / "ticks.json", Finder(later)).mask.any()
 
 

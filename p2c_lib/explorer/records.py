@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,13 +78,13 @@ def load_records(folder: Path, tasks: Sequence[str] | None = None) -> Records:
         )
     named = list(facts if tasks is None else tasks)
     if finished:
-        table = pl.read_parquet(folder / "outcomes.parquet")
-        reasons = pl.read_parquet(folder / "reasons.parquet")
+        table, reasons = (pl.scan_parquet(folder / f"{name}.parquet") for name in ("outcomes", "reasons"))
         table, reasons = (frame.filter(pl.col("task").is_in(named)) for frame in (table, reasons))
     else:
         paths = [task_folder(folder, name) / "outcomes.parquet" for name in named]
-        table = pl.concat([OUTCOME_COLUMNS.to_frame(), *(pl.read_parquet(path) for path in paths if path.exists())])
-        reasons = main_reasons(table.filter(pl.col("outcome") != "excluded"))
+        left = [OUTCOME_COLUMNS.to_frame(), *(pl.read_parquet(path) for path in paths if path.exists())]
+        table = pl.concat(left).lazy()
+        reasons = main_reasons(table.filter(pl.col("outcome") != "excluded").collect()).lazy()
     counts = {outcome: sum(facts[name].get(outcome, 0) for name in named) for outcome in ROW_OUTCOMES}
     return put_together(
         table, reasons, counts, run["run_id"], history=_history(folder), countries=_countries(folder, facts, named)
@@ -92,12 +92,12 @@ def load_records(folder: Path, tasks: Sequence[str] | None = None) -> Records:
 
 
 def put_together(
-    table: pl.DataFrame,
-    reasons: pl.DataFrame,
+    table: pl.LazyFrame,
+    reasons: pl.LazyFrame,
     counts: Mapping[str, int],
     run_id: str,
     *,
-    history: pl.DataFrame | None = None,
+    history: pl.LazyFrame | None = None,
     countries: pl.DataFrame | None = None,
 ) -> Records:
     """Make records of a run's tables.
@@ -113,30 +113,52 @@ def put_together(
     Returns:
         The records, those that are excluded last.
     """
-    excluded = main_reasons(table.filter(pl.col("outcome") == "excluded"))
-    rows = pl.concat([reasons.select(REASON_COLUMNS.names()), excluded])
-    cells = (
-        table.lazy()
-        .filter(pl.col("field").is_not_null())
-        .select("task", "key", "field", "outcome", "expected", "found")
-    )
-    pairs = rows.lazy().with_row_index("record").filter(pl.col("side") == "both").select("record", "task", "key")
-    joined = cells.join(pairs, on=["task", "key"], nulls_equal=True).sort("record", maintain_order=True)
+    excluded = main_reasons(table.filter(pl.col("outcome") == "excluded").collect())
+    both = pl.concat([reasons.select(REASON_COLUMNS.names()), excluded.lazy()])
+    # Numbers for texts from the start, and one join at a time: the tables as they stand are several times as large.
+    rows = both.with_columns(_numbered(name for name in FEW if name in REASON_COLUMNS)).collect()
     on = ["task", "key", "side"]
-    empty = {"country": (countries, pl.String()), "state": (history, pl.String()), "age_days": (history, pl.Float64())}
-    for frame in (countries, history):
-        if frame is not None:
-            rows = rows.join(frame, on=on, how="left", maintain_order="left", nulls_equal=True)
-    rows = rows.with_columns(pl.lit(None, dtype).alias(name) for name, (frame, dtype) in empty.items() if frame is None)
-    rows = _few(rows.select(RECORD_COLUMNS.names()).cast(RECORD_COLUMNS), FEW)
-    return Records(rows, _few(joined.select(CELL_COLUMNS.names()).collect(), ("field", "outcome")), counts, run_id)
+    known = countries.lazy() if countries is not None else None
+    for frame, names in ((known, ["country"]), (history, ["state", "age_days"])):
+        if frame is None:
+            kinds = {name: RECORD_COLUMNS[name] for name in names}
+            rows = rows.with_columns(pl.lit(None, kind).alias(name) for name, kind in kinds.items())
+            continue
+        few = _numbered(name for name in ("task", "side", *names) if name in FEW)
+        told = frame.with_columns(few).select(*on, *names).collect()
+        rows = rows.join(told, on=on, how="left", maintain_order="left", nulls_equal=True)
+    rows = _few(rows.select(RECORD_COLUMNS.names()), FEW)
+    return Records(rows, _cells(table, rows), counts, run_id)
+
+
+def _cells(table: pl.LazyFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """The fields of the records, task by task, since that is how keys are told apart."""
+    fields = table.filter(pl.col("field").is_not_null()).with_columns(_numbered(["task", "field", "outcome"]))
+    cells = fields.select("task", "key", "field", "outcome", "expected", "found").collect()
+    pairs = rows.select("task", "key", "side").with_row_index("record").filter(pl.col("side") == "both")
+    parts = [CELL_COLUMNS.to_frame().with_columns(_numbered(["field", "outcome"]))]
+    for task in pairs["task"].unique(maintain_order=True):
+        mine = pairs.filter(pl.col("task") == task).select("record", "key")
+        joined = cells.filter(pl.col("task").cast(pl.String) == task).join(
+            mine, on="key", nulls_equal=True, maintain_order="left"
+        )
+        parts.append(joined.select(CELL_COLUMNS.names()))
+    made = pl.concat(parts)
+    made = made if made["record"].is_sorted() else made.sort("record", maintain_order=True)
+    return _few(made, ("field", "outcome"))
+
+
+def _numbered(names: Iterable[str]) -> list[pl.Expr]:
+    return [pl.col(name).cast(pl.Categorical) for name in names]
 
 
 def _few(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """Hold texts that repeat themselves as numbers; a blank one is no value."""
-    frame = frame.with_columns(pl.when(pl.col(names) != "").then(pl.col(names)))
-    kinds = {name: pl.Enum(frame[name].unique().drop_nulls().sort()) for name in names}
-    return frame.with_columns(pl.col(name).cast(kind) for name, kind in kinds.items())
+    """Hold texts that repeat themselves as numbers in the order of the alphabet; a blank one is no value."""
+    for name in names:
+        values = frame[name].unique().cast(pl.String).drop_nulls()
+        kind = pl.Enum(values.filter(values != "").sort())
+        frame = frame.with_columns(pl.col(name).cast(pl.String).replace("", None).cast(kind))
+    return frame
 
 
 def _left_by(folder: Path, tasks: Sequence[str] | None) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -147,14 +169,14 @@ def _left_by(folder: Path, tasks: Sequence[str] | None) -> Iterator[tuple[str, d
             yield name, json.loads(path.read_text("utf-8"))
 
 
-def _history(folder: Path) -> pl.DataFrame | None:
+def _history(folder: Path) -> pl.LazyFrame | None:
     """Since when records have stood: that of the finding which has stood longest."""
     path = folder / "history.parquet"
     if not path.exists():
         return None
     found = pl.scan_parquet(path).filter(pl.col("state") != "fixed")
     oldest = pl.col("state").sort_by("age_days", descending=True, nulls_last=True, maintain_order=True).first()
-    return found.group_by("task", "key", "side").agg(oldest, pl.col("age_days").max().cast(pl.Float64)).collect()
+    return found.group_by("task", "key", "side").agg(oldest, pl.col("age_days").max().cast(pl.Float64))
 
 
 def _countries(folder: Path, facts: Mapping[str, Mapping[str, Any]], tasks: Sequence[str]) -> pl.DataFrame | None:

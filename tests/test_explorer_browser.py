@@ -1,0 +1,116 @@
+"""The explorer as a person uses it: the orders notebook in JupyterLab, in a real browser, by mouse and by keyboard."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+from browser import lab, needs_chromium, page, run_all, shot
+from pair import Pair
+
+from p2c_lib import write
+from p2c_lib.explorer.ticks import ticks_file
+from p2c_lib.sandbox import lifecycle
+
+NOTEBOOK = Path(__file__).resolve().parent.parent / "notebooks" / "orders.ipynb"
+TASK = "order_headers_to_sales"
+SMALL = {"accounts": 30, "contacts": 30, "products": 30, "orders": 30}
+ROWS = ".p2c-grid tbody tr[id]"
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    held = Pair(tmp_path_factory.mktemp("pair"), counts=SMALL, drift=True)
+    try:
+        yield held
+    finally:
+        lifecycle.stop(held.folder)
+
+
+def number(text: str) -> int:
+    return int(re.sub(r"\D", "", text))
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_an_analyst_filters_opens_ticks_plans_approves_applies_and_sees_it_in_step(pair, tmp_path):
+    home = tmp_path / "home"
+    (tmp_path / "notebooks").mkdir()
+    shutil.copy(NOTEBOOK, tmp_path / "notebooks" / "orders.ipynb")
+    finds = {"P2C_HOME": str(home), "P2C_SANDBOX_DIR": str(pair.folder)}
+    with lab(tmp_path / "notebooks", finds) as place, page(height=1200) as (tab, seen):
+        place.open(tab, "orders.ipynb")
+        run_all(tab)
+        tab.wait_for_selector(ROWS)
+        (run,) = (home / "runs").iterdir()
+        facts = json.loads((run / "run.json").read_text())["tasks"][0]
+        explorer = tab.locator(".p2c-explorer")
+        explorer.scroll_into_view_if_needed()
+        tiles = {tile.locator("span").inner_text(): number(tile.locator("b").inner_text())
+                 for tile in explorer.locator(".p2c-tile").all()}  # fmt: skip
+        assert tiles == {name: facts[name] for name in tiles} and len(tiles) == 6
+        shot(tab, "explorer-all")
+
+        # filter by an outcome, then by what stands in a value: as one types, without Enter
+        explorer.locator("button.p2c-tile.p2c-mismatched").click()
+        tab.wait_for_selector(f'.p2c-status:has-text("{facts["mismatched"]} of")')
+        explorer.locator("[data-sort=key]").click()
+        tab.wait_for_selector('th[aria-sort="ascending"]')
+        shown = explorer.locator(f"{ROWS} td.p2c-c-key").all_inner_texts()
+        assert len(shown) == facts["mismatched"] and shown == sorted(shown)
+        explorer.locator("[data-sort=key]").click()
+        tab.wait_for_selector('th[aria-sort="descending"]')
+        assert explorer.locator(f"{ROWS} td.p2c-c-key").all_inner_texts() == shown[::-1]
+
+        # by keyboard: the second record, ticked, opened, closed
+        tab.focus(".p2c-grid")
+        tab.keyboard.press("ArrowDown")
+        tab.keyboard.press(" ")
+        tab.wait_for_selector(f'{ROWS}[aria-selected="true"]')
+        key = shown[::-1][1]
+        tab.keyboard.press("Enter")
+        tab.wait_for_selector(".p2c-record .p2c-fields")
+        tab.wait_for_selector(".p2c-record table[aria-label='Earlier runs']")
+        record = explorer.locator(".p2c-record")
+        assert record.locator("h3").inner_text() == key
+        titles = record.locator("h4").all_inner_texts()
+        assert titles[0].startswith("Header of") and re.match(r"\d+ lines? of", titles[1])
+        heads = record.locator(".p2c-fields").first.locator("th").all_inner_texts()
+        assert heads == ["Field", "At the source", "Rule", "Expected", "Found", "Outcome", "Reason", "Remedy"]
+        shot(tab, "explorer-record")
+        tab.keyboard.press("Escape")
+        record.wait_for(state="hidden")
+
+        # "/" searches, and what is typed there does not reach JupyterLab
+        tab.keyboard.press("/")
+        tab.keyboard.type(key[:-1])
+        tab.wait_for_selector(".p2c-chip:has-text('Text')")
+        tab.keyboard.press("Escape")
+        assert tab.locator(".jp-Notebook .jp-Cell").count() == len(json.loads(NOTEBOOK.read_text())["cells"])
+        assert json.loads(ticks_file(run).read_text())["steps"] == [{"on": True, "rows": [[TASK, key]]}]
+
+        # plan, approve in a name, apply
+        explorer.locator("button:text('Plan the ticked')").click()
+        tab.wait_for_selector(".p2c-approval")
+        approve, apply = explorer.locator(".p2c-approve"), explorer.locator(".p2c-apply")
+        assert approve.is_disabled() and apply.is_disabled()
+        assert write.read_plan(run).approved is None
+        explorer.locator(".p2c-by").fill("Ann Analyst")
+        explorer.locator(".p2c-work").scroll_into_view_if_needed()
+        shot(tab, "explorer-plan")
+        approve.click()
+        tab.wait_for_selector(".p2c-apply:enabled")
+        approved = write.read_plan(run).approved
+        assert approved["by"] == "Ann Analyst" and approved["actions"] < approved["of"]
+        apply.click()
+        tab.wait_for_selector(".p2c-done")
+        assert explorer.locator(f"{ROWS} .p2c-now").all_inner_texts() == ["in step"]
+        shot(tab, "explorer-sent")
+    assert not [error for error in seen.errors if "p2c" in error.lower()]
+
+    again = pair.run("again", tasks=[TASK])
+    before = pl.read_parquet(run / "outcomes.parquet").filter(pl.col("outcome") != "excluded")
+    after = pl.read_parquet(again / "outcomes.parquet").filter(pl.col("outcome") != "excluded")
+    assert set(before["key"].drop_nulls()) - set(after["key"].drop_nulls()) == {key}
