@@ -16,7 +16,7 @@ from p2c_lib.sandbox import lifecycle
 
 NOTEBOOK = Path(__file__).resolve().parent.parent / "notebooks" / "orders.ipynb"
 TASK = "order_headers_to_sales"
-SMALL = {"accounts": 30, "contacts": 30, "products": 30, "orders": 30}
+SMALL = {"accounts": 60, "contacts": 60, "products": 40, "orders": 60}
 ROWS = ".p2c-grid tbody tr[id]"
 
 

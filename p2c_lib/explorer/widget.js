@@ -238,9 +238,11 @@ function render({ model, el }) {
     }));
   }
   function sortBy(sort) {
-    if (state.query.sort !== sort) ask({ sort, descending: ["amount", "age_days"].includes(sort) });
-    else if (state.query.descending !== ["amount", "age_days"].includes(sort)) ask({ sort: "", descending: false });
-    else ask({ descending: !state.query.descending });
+    const first = ["amount", "age_days"].includes(sort); // the largest comes first there
+    const isDown = Boolean(state.query.descending);
+    if (state.query.sort !== sort) ask({ sort, descending: first });
+    else if (isDown === first) ask({ descending: !first });
+    else ask({ sort: "", descending: false });
   }
 
   function drawBody() {
