@@ -41,17 +41,16 @@ def app(
     if profile:
         load_profile(profile)
     with err_console.status("starting the app") as spinner:
-        from p2c_lib import app as serving
-        from p2c_lib import app_page
+        from p2c_lib import app_page  # before Jupyter's server: with it, jsonschema's grammar is not built (2 s of CPU)
 
-        place = home()
-        os.environ["P2C_HOME"] = str(place.resolve())  # the pages run in the notebook's folder
+        place = home().resolve()
+        os.environ |= {"P2C_HOME": str(place), app_page.RUNS_FOLDER: str(place / "runs"), app_page.PROFILE: profile}
         os.environ.pop(app_page.RUN_FOLDER, None)
-        os.environ[app_page.RUNS_FOLDER] = str((place / "runs").resolve())
-        os.environ[app_page.PROFILE] = profile
         if run is not None:
             app_page.check_run(run)
             os.environ[app_page.RUN_FOLDER] = str(run.resolve())
+
+        from p2c_lib import app as serving
 
         def ready(address: str) -> None:
             spinner.stop()

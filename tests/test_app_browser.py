@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from pathlib import Path
 
 import polars as pl
@@ -75,6 +74,7 @@ def test_an_analyst_finds_opens_ticks_plans_approves_and_applies_until_a_record_
                 assert field in shown and (expected or "") in shown and (is_there or "") in shown
             shot(tab, "app-4-record")
 
+            tab.click(".p2c-close")
             rows.locator("input[type=checkbox]").click()
             tab.wait_for_selector('.p2c-count:has-text("1 ticked")')
             tab.click('button:has-text("Plan the ticked")')
@@ -89,12 +89,12 @@ def test_an_analyst_finds_opens_ticks_plans_approves_and_applies_until_a_record_
             assert "1 updated" in tab.locator(".p2c-work").inner_text()
             shot(tab, "app-6-in-step")
             assert seen.errors == []
-            assert len(app.kernels()) == 1
-            tab.close(run_before_unload=True)
-            deadline = time.monotonic() + 30
-            while app.kernels() and time.monotonic() < deadline:
-                time.sleep(0.1)
-            assert not app.kernels()
+            assert len(app.kernels()) == 1  # that of the list has ended: its page was left
+
+            app.stop()
+            tab.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # else it looks every ten seconds
+            tab.wait_for_selector('#p2c-lost:has-text("The app does not answer")')
+            shot(tab, "app-7-ended")
     finally:
         app.stop()
     again = run(home, "second", "accounts")
