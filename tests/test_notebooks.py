@@ -104,6 +104,7 @@ def test_every_notebook_runs_on_its_defaults(place):
     books = [ROOT / "notebooks" / f"{name}.ipynb" for name in NAMES]
     options = ["--nbval-lax", "--nbval-cell-timeout=120", "-p", "no:cacheprovider", "-c", os.devnull, "-q"]
     options += ["-W", "ignore"]  # ours are errors elsewhere; here the kernel's own would be counted
+    options += ["-p", "one_kernel", "-o", f"pythonpath={ROOT / 'tests'}"]
     printed = place("-m", "pytest", *options, *books).stdout
     cells = sum(cell.cell_type == "code" for book in books for cell in nbformat.read(book, as_version=4).cells)
     assert f"{cells} passed" in printed
