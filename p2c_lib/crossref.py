@@ -59,6 +59,10 @@ class Crossref:
         """The entries to join on."""
         return self.entries.filter(pl.col("decision") == "accepted")
 
+    def as_of(self, moment: str) -> Crossref:
+        """The entries that were there at a time, in ISO 8601 and UTC: what a run of then has joined on."""
+        return Crossref(self.entries.filter(pl.col("at") <= moment))
+
     def of(self, task: Task) -> pl.DataFrame:
         """The entries to join the rows of a task on; a leg through CDS has none."""
         return self.accepted().filter((pl.col("task") == task.name) & (task.of is None))
@@ -93,7 +97,7 @@ def identities(rows: pl.DataFrame, source: pl.DataFrame, task: Task) -> pl.DataF
     blank = pl.any_horizontal(pl.col(name).cast(pl.String).str.strip_chars().fill_null("") == "" for name in names)
     keyed = rows.select(text=key_text(names), blank=blank)
     own = source.columns[: source.columns.index("@odata.etag")] if "@odata.etag" in source.columns else []
-    record = source.select(id=key_text(own)) if own else rows.select(id=pl.lit(None, pl.String))
+    record = source.select(id=key_text(own)) if own else pl.DataFrame({"id": [None] * rows.height}, {"id": pl.String})
     is_blank = pl.col("blank")
     return keyed.hstack(record).select(
         source_key=pl.when(is_blank).then("id").otherwise("text"),

@@ -10,6 +10,7 @@ import polars as pl
 import typer
 
 from p2c_lib.config import home
+from p2c_lib.crossref import read_crossref
 from p2c_lib.report import with_money
 from p2c_lib.sandbox_cli import out_console
 from p2c_lib.write_cli import SHOWN, ProfileOption, RunFolder, print_frame, profile_of, route_of
@@ -66,7 +67,8 @@ def values(
     out_console.print(done.says(), highlight=False, markup=False)
     overlays = chosen.overlays if done.is_named else (*chosen.overlays, file)
     after = templates_for(chosen.model_copy(update={"overlays": overlays}), way)
-    told = workshop.effect(folder, after, {entry.value_map for entry in entries})
+    maps, known = {entry.value_map for entry in entries}, read_crossref(chosen.crossref_file)
+    told = workshop.effect(folder, after, maps, crossref=known)
     print_frame(told.filter(pl.col("before") != pl.col("after")))
 
 
@@ -93,7 +95,6 @@ def propose(
     Later runs join on what was accepted: such a pair is compared and updated, not created a second time.
     """
     from p2c_lib import proposing
-    from p2c_lib.crossref import read_crossref
     from p2c_lib.legs import templates_for
 
     chosen = profile_of(folder, profile)

@@ -12,6 +12,7 @@ from IPython.display import HTML, Markdown
 
 from p2c_lib import overlay_file, workshop
 from p2c_lib.config import Profile, home
+from p2c_lib.crossref import read_crossref
 from p2c_lib.errors import P2CError
 from p2c_lib.folder import read_run
 from p2c_lib.legs import check_route, templates_for
@@ -77,7 +78,7 @@ class Workshop:
         entries = list(sure.select("value_map", "value", "target").iter_rows())
         note = "with " + ", ".join(f"{name}: {value} = {target}" for name, value, target in sorted(entries))
         then = workshop.with_entries(self._templates, entries)
-        return _changed(workshop.effect(self.folder, then, {name for name, _, _ in entries}), note)
+        return self._effect(then, {name for name, _, _ in entries}, note)
 
     def accept(self, entries: Sequence[overlay_file.Entry] | None = None) -> HTML:
         """Write what was given as ``accept`` (or here) into the overlay file, and say what it changes.
@@ -92,18 +93,19 @@ class Workshop:
         done = overlay_file.accept(asked, self._overlay, self._profile.overlays, columns=columns)
         self._told = done.says()
         self._look()
-        return _changed(workshop.effect(self.folder, self._templates, {one.value_map for one in asked}), self._told)
+        return self._effect(self._templates, {one.value_map for one in asked}, self._told)
+
+    def _effect(self, templates: Mapping[str, Template], maps: set[str], note: str) -> HTML:
+        """What changes in the tasks with these maps, by other templates; what stays as it is is left out."""
+        known = read_crossref(self._profile.crossref_file)
+        told = workshop.effect(self.folder, templates, maps, crossref=known)
+        changed = told.filter(pl.col("before") != pl.col("after"))
+        return table(changed, note) if changed.height else HTML(words(f"Nothing changes: {note}"))
 
     def finish(self) -> Markdown:
         """What is left, and where the entries are."""
         left = self._values.select("value_map", "value").n_unique()
         return Markdown(f"**{left:,} values without an entry.** {self._told}\n\nFiles: `{self.folder}`")
-
-
-def _changed(told: pl.DataFrame, note: str) -> HTML:
-    """The lines of an effect in which something changes."""
-    changed = told.filter(pl.col("before") != pl.col("after"))
-    return table(changed, note) if changed.height else HTML(words(f"Nothing changes: {note}"))
 
 
 class _Live:

@@ -21,6 +21,7 @@ from rapidfuzz import fuzz, process
 
 from p2c_lib import run as runs
 from p2c_lib.connect import Column, Entity, Metadata
+from p2c_lib.crossref import NONE, Crossref
 from p2c_lib.diff import ROW_OUTCOMES
 from p2c_lib.errors import ParameterError
 from p2c_lib.folder import read_run
@@ -264,7 +265,9 @@ def _standing(folder: Path, values: pl.DataFrame, templates: Mapping[str, Templa
     return pl.concat(found).sort("score", "target", descending=[True, False])
 
 
-def effect(folder: Path, templates: Mapping[str, Template], maps: Iterable[str] | None = None) -> pl.DataFrame:
+def effect(
+    folder: Path, templates: Mapping[str, Template], maps: Iterable[str] | None = None, *, crossref: Crossref = NONE
+) -> pl.DataFrame:
     """Compare the rows that a run has kept once more, by other templates, and say what becomes of them.
 
     Args:
@@ -272,6 +275,7 @@ def effect(folder: Path, templates: Mapping[str, Template], maps: Iterable[str] 
         templates: As loaded, with what was accepted.
         maps: Value maps that have changed: only tasks with one of them are compared again. Default: every task of the
             run that had unmapped values.
+        crossref: The reviewed cross-reference; what came into it after the run is left out, as the run left it out.
 
     Returns:
         ``task``, ``what`` (an outcome of rows; ``fields different``, ``fields unmapped``, ...; ``unmapped values``),
@@ -280,7 +284,9 @@ def effect(folder: Path, templates: Mapping[str, Template], maps: Iterable[str] 
     Raises:
         ParameterError: The run is of an earlier version and cannot be compared again.
     """
-    facts = {task["task"]: task for task in read_run(folder)["tasks"] if "error" not in task}
+    run = read_run(folder)
+    facts = {task["task"]: task for task in run["tasks"] if "error" not in task}
+    crossref = crossref.as_of(run["started"])
     wanted = None if maps is None else set(maps)
     lines = []
     for task in all_tasks(templates):
@@ -289,7 +295,7 @@ def effect(folder: Path, templates: Mapping[str, Template], maps: Iterable[str] 
         if name not in facts or not is_meant:
             continue
         sides, metadata = kept_sides(folder, task)
-        after = runs.summary(task, sides, runs.compare_sides(task, sides, metadata))
+        after = runs.summary(task, sides, runs.compare_sides(task, sides, metadata, crossref=crossref))
         lines += [(name, *line) for line in _changes(facts[name], after)]
     return pl.DataFrame(lines, schema=_EFFECT, orient="row")
 

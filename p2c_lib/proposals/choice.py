@@ -10,7 +10,7 @@ LEAST = 6.0
 """Bits for it, prior included, from which a pair is proposed: odds of 64 to 1."""
 MARGIN = 4.0
 """Bits by which a pair must be ahead of every other of either row."""
-LISTED = 0.0
+LISTED = LEAST - MARGIN
 """Bits from which a pair that is not certain is listed, for a person to decide."""
 
 

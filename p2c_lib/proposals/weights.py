@@ -88,7 +88,8 @@ def _rarity(both: pl.DataFrame, part: str, bits: pl.DataFrame) -> pl.Series:
     """Bits of the commoner of both values: a slip makes a common name look rare."""
     sides = [both.select(pl.col(f"{part}_{side}").alias(part)) for side in "lr"]
     known = [side.join(bits, on=part, how="left", maintain_order="left")["bits"] for side in sides]
-    return pl.select(pl.min_horizontal(known).fill_null(0.0)).to_series()
+    said = both.select((pl.col(f"{part}_l") != "") & (pl.col(f"{part}_r") != "")).to_series()
+    return pl.select(pl.when(said).then(pl.min_horizontal(known).fill_null(_MOST)).otherwise(0.0)).to_series()
 
 
 def _similar(both: pl.DataFrame, part: str, other: str = "", scorer: Callable[..., Any] = fuzz.ratio) -> pl.Series:
@@ -144,7 +145,7 @@ def _initial() -> pl.Expr:
 
 def _swapped() -> pl.Expr:
     """Given and family name stand in each other's place: all words are there, in another order."""
-    return (pl.col("name_s") >= _NAME[1][0]) & (pl.col("given_s") < _GIVEN) & (pl.col("family_s") < _GIVEN)
+    return (pl.col("name_s") >= _NAME[2][0]) & (pl.col("given_s") < _GIVEN) & (pl.col("family_s") < _GIVEN)
 
 
 def _name() -> pl.Expr:
