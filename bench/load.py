@@ -9,6 +9,7 @@ is flat.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -18,11 +19,10 @@ import time
 from pathlib import Path
 
 import psutil
-from run import Peak
 
 from p2c_lib.sandbox import lifecycle
 
-MIB = 2**20
+MB = 10**6
 
 
 def main() -> None:
@@ -59,24 +59,22 @@ def measure(sandbox: Path, out: Path, options: list[str]) -> int:
     pids = json.loads((sandbox / "sandbox.json").read_text())["pids"]
     services = {system: psutil.Process(pid) for system, pid in pids.items()}
     theirs = {system: _cpu(process) for system, process in services.items()}
-    command = [sys.executable, "-c", "from p2c_lib.cli import main; main()", "load", "accounts", "--dir", str(out)]
+    command = [sys.executable, "-m", "p2c_lib", "load", "accounts", "--dir", str(out)]
     clock = time.perf_counter()
     process = subprocess.Popen(
         [*command, "--yes", "--by", "the benchmark", *options],
         env=os.environ | {"P2C_SANDBOX_DIR": str(sandbox), "P2C_PROFILE": "sandbox"},
         stdout=subprocess.DEVNULL,
     )
-    peak, ours, held = Peak(process.pid), 0.0, []
+    ours, held = 0.0, [(0, 0)]
     watched = psutil.Process(process.pid)
     while process.poll() is None:
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess):  # ended between two looks
+            tree = [watched, *watched.children(recursive=True)]
+            held.append((sum(one.memory_info().rss for one in tree), len(tree)))
             ours = _cpu(watched)
-            held.append(watched.memory_info().rss)
-        except psutil.NoSuchProcess:
-            break
-        time.sleep(0.2)
+        time.sleep(0.1)
     code, wall = process.wait(), time.perf_counter() - clock
-    peak.stop()
     load = json.loads((out / "load.json").read_text())
     (line,), (planned,) = load["outcome"], load["tasks"]
     made = line["created"]
@@ -90,8 +88,10 @@ def measure(sandbox: Path, out: Path, options: list[str]) -> int:
     spent = {system: _cpu(process) - theirs[system] for system, process in services.items()}
     told = ", ".join(f"{system} {seconds:,.0f} s" for system, seconds in spent.items())
     print(f"CPU: ours {ours:,.0f} s ({1e6 * ours / made:,.0f} us a row), {told}; planned channel: {planned['channel']}")
-    quarters = [max(held[len(held) * i // 4 : len(held) * (i + 1) // 4] or [0]) // MIB for i in range(4)]
-    print(f"peak memory {peak.bytes // MIB:,} MiB in {peak.processes} processes; by quarters of the time: {quarters}")
+    most, processes = max(held)
+    quarters = [max(held[len(held) * i // 4 : len(held) * (i + 1) // 4] or [(0, 0)])[0] / MB for i in range(4)]
+    told = ", ".join(f"{quarter:,.0f}" for quarter in quarters)
+    print(f"peak memory {most / MB:,.0f} MB in {processes} processes; by quarters of the time: {told} MB")
     return code
 
 

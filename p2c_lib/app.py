@@ -30,7 +30,8 @@ from traitlets.config import Config
 from voila.app import Voila
 
 from p2c_lib.errors import ParameterError
-from p2c_lib.kernels import ARGUMENTS, MEMORY
+from p2c_lib.kernels import ARGUMENTS
+from p2c_lib.memory import ENVIRONMENT
 
 __all__ = ["ADDRESS", "serve"]
 
@@ -153,7 +154,7 @@ class Kernels(AsyncMappingKernelManager):
     async def start_kernel(self, **how: Any) -> str:  # type: ignore[override]
         """Start one, quiet, that gives memory back and keeps no history of its cells."""
         how["extra_arguments"] = [*how.get("extra_arguments", []), *ARGUMENTS]
-        how["env"] = MEMORY | how.get("env", dict(os.environ))
+        how["env"] = ENVIRONMENT | how.get("env", dict(os.environ))
         return await super().start_kernel(**how)
 
 

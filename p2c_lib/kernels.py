@@ -16,19 +16,13 @@ from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.utils import run_sync
 
 from p2c_lib.errors import P2CError, ParameterError, in_words
+from p2c_lib.memory import ENVIRONMENT
 
 __all__ = ["Kernel"]
 
 START_TIMEOUT_S = 120
 # A warning about TCP on loopback, for every kernel, helps nobody; nor do our cells in the user's own history.
 ARGUMENTS = ["--log-level=40", "--HistoryManager.hist_file=:memory:"]
-# Memory that is done with goes back to the system soon: in a kernel that runs many notebooks, the allocators of glibc
-# and of Polars would otherwise keep some hundred MB. Other systems' allocators do not read this.
-MEMORY = {
-    "MALLOC_ARENA_MAX": "2",
-    "MALLOC_MMAP_THRESHOLD_": str(2**20),
-    "_RJEM_MALLOC_CONF": "dirty_decay_ms:100,muzzy_decay_ms:0",
-}
 
 
 class _Manager(AsyncKernelManager):
@@ -47,7 +41,7 @@ class Kernel:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         """Keep what the kernel's process will find in its environment."""
-        self._environment = MEMORY | dict(environment)
+        self._environment = ENVIRONMENT | dict(environment)
         self._manager: _Manager | None = None
 
     def __enter__(self) -> Kernel:

@@ -6,12 +6,9 @@ its plan is approved as part of the load. Then its frames are dropped, so that m
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import json
 import shutil
 import sqlite3
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -33,8 +30,10 @@ from p2c_lib.crossref import read_crossref
 from p2c_lib.diff import ROW_OUTCOMES
 from p2c_lib.errors import P2CError, PlanError
 from p2c_lib.explain import main_reasons
-from p2c_lib.load_plan import Load, Part, check_systems, parts_of
+from p2c_lib.load_plan import Load, check_systems
+from p2c_lib.load_ranges import Part, parts_of
 from p2c_lib.load_report import finish
+from p2c_lib.memory import give_back
 from p2c_lib.model import Task, Template, all_tasks
 from p2c_lib.places import plan_folder, task_folder, tasks_folder
 from p2c_lib.sides import Sides, Within, read_sides
@@ -216,11 +215,11 @@ class _Loader:
             with step("planning"):
                 self._plan(place, task)
             del compared
-        _give_back()
+        give_back()
         if _is_approved(place):
             with step("sending"):
                 self._send(place, task, part, buckets)
-            _give_back()
+            give_back()
         with step("checking"):
             told = _told(place)
             sent = dict(told["outcome"].value_counts().iter_rows())
@@ -241,7 +240,7 @@ class _Loader:
         folders.write_json(place / "bucket.json", facts)
         self.tally.say(task.name, part, buckets, "done")
         del sides, fresh
-        _give_back()
+        give_back()
         return facts
 
     def _compare(self, task: Task, sides: Sides) -> runs.Compared:
@@ -338,16 +337,6 @@ def _counts(compared: runs.Compared) -> dict[str, int]:
 def _settled(facts: Mapping[str, Any]) -> int:
     """Rows of a bucket that were to be made and are done with."""
     return sum(facts["sent"].get(name, 0) for name in _SETTLED)
-
-
-def _give_back() -> None:
-    """Hand memory back between steps: frames that only refer to each other, and the pages that C's allocator keeps.
-
-    Without it a load holds more with every bucket, though no frame of an earlier one is alive.
-    """
-    gc.collect()
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):  # glibc has it, musl has not
-        libc.malloc_trim(0)
 
 
 def _told(place: Path) -> pl.DataFrame:

@@ -13,6 +13,7 @@ from p2c_lib.errors import ParameterError
 from p2c_lib.load import Standing, run_load
 from p2c_lib.load_plan import BUCKET_ROWS, Load, approve, load_table, read_load, survey, unready
 from p2c_lib.load_report import left_table, outcome_table
+from p2c_lib.memory import settle
 from p2c_lib.model import all_tasks, load_templates
 from p2c_lib.parameters import check_parameters, profile_for
 from p2c_lib.show import table, words
@@ -141,6 +142,7 @@ def begin(
     check_parameters(given | {"bucket_rows": bucket_rows}, dict.fromkeys(given, str) | {"bucket_rows": int})
     if update not in ("yes", "no") or bucket_rows == 0:
         raise ParameterError(f"update='{update}' must be yes or no, and bucket_rows={bucket_rows} at least 1")
+    settle()  # Polars has begun already, unless `p2c run` started this kernel; C's allocator listens at any time
     chosen = profile_for(profile, company)
     templates = load_templates(chosen.overlays, route="direct")
     known = {task.name: task for task in all_tasks(templates)}

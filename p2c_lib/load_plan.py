@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
@@ -18,41 +19,25 @@ from p2c_lib import mapping, preflight
 from p2c_lib.cells import as_text
 from p2c_lib.channels import choose, estimate, offered
 from p2c_lib.config import Limits, Profile, home
-from p2c_lib.connect import Client, Entity, literal
+from p2c_lib.connect import Client, Entity
 from p2c_lib.errors import ParameterError, PlanError
 from p2c_lib.explain import money_text
 from p2c_lib.folder import write_json
+from p2c_lib.load_ranges import bounds
+from p2c_lib.memory import give_back
 from p2c_lib.model import Task, Template
 from p2c_lib.pull import MONEY, pull
+from p2c_lib.readings import Asked, Readings
 from p2c_lib.sides import check_company, check_template
 from p2c_lib.write import check_addresses
 
-__all__ = ["BUCKET_ROWS", "Load", "Part", "approve", "cut", "load_table", "parts_of", "read_load", "survey", "unready"]
+__all__ = ["BUCKET_ROWS", "Load", "approve", "check_systems", "load_table", "read_load", "survey", "unready"]
 
-BUCKET_ROWS = 15_000  # of thirty fields: about a gigabyte while they are planned and sent
-PART_ROWS = 5_000  # a page of Sales: parts of a bucket are read side by side
-_RANGED = ("Edm.String", "Edm.Int32", "Edm.Int64")
+BUCKET_ROWS = 15_000  # of thirty fields: 0.6 GB while they are planned and sent, beside the process itself
 _HEAD = ("load_id", "profile", "company", "sales_url", "fno_url")
 
 Told = Callable[[str], None]
 """Called with what is being done, in words."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """A range of a task's keys.
-
-    Attributes:
-        number: From 1, in the order of the keys.
-        source: Filters in the words of the source's service; each row of the range is in exactly one. None: all rows.
-        found: The same for the destination.
-        rows: Source rows when the keys were read.
-    """
-
-    number: int
-    source: tuple[str, ...]
-    found: tuple[str, ...]
-    rows: int
 
 
 @dataclass(frozen=True)
@@ -142,11 +127,16 @@ def survey(
         for name, template in templates.items()
         if any(task.name in names for task in template.tasks)
     }
-    checks = preflight.check(profile, clients, mine)
     plans = []
-    for task in tasks:
-        told(f"reading the keys of {task.name}")
-        plans.append(_survey_task(task, clients, profile, bucket_rows))
+    with TemporaryDirectory(prefix="p2c-keys-") as scratch:  # preflight asks for much of what the counts need too
+        keys = [one for task in tasks for one in _asked(task)]
+        Readings.prepare(Path(scratch, "readings"), [*preflight.asked(mine), *keys])
+        readings = Readings.of(Path(scratch, "readings"), clients)
+        checks = preflight.check(profile, clients, mine, readings)
+        for task in tasks:
+            told(f"reading the keys of {task.name}")
+            plans.append(_survey_task(task, clients, profile, bucket_rows, readings))
+            give_back()
     facts: dict[str, Any] = {
         "load_id": load_id,
         "created": now.isoformat(timespec="seconds"),
@@ -165,12 +155,27 @@ def survey(
     return Load(folder, {}).saved(**facts, hash=_hash(facts))
 
 
-def _survey_task(task: Task, clients: Mapping[str, Client], profile: Profile, bucket_rows: int) -> dict[str, Any]:
+def _short(task: Task) -> Task:
+    """A task with no more than its keys and money."""
+    kept = {*task.key, task.amount, task.currency}
+    return task.model_copy(update={"fields": tuple(field for field in task.fields if field.destination in kept)})
+
+
+def _asked(task: Task) -> list[Asked]:
+    ours, theirs = mapping.source_columns(_short(task)), list(task.key)
+    return [
+        Asked(f"count of {task.name}", task.source.system, task.source.entity, ours),
+        Asked(f"count of what {task.name} finds", task.destination.system, task.destination.entity, theirs),
+    ]
+
+
+def _survey_task(
+    task: Task, clients: Mapping[str, Client], profile: Profile, bucket_rows: int, readings: Readings | None
+) -> dict[str, Any]:
     source_client, client = clients[task.source.system], clients[task.destination.system]
     entity = client.entity(task.destination.entity)
-    kept = {*task.key, task.amount, task.currency}
-    short = task.model_copy(update={"fields": tuple(field for field in task.fields if field.destination in kept)})
-    source = pull(source_client, task.source.entity, mapping.source_columns(short))
+    short = _short(task)
+    source = pull(source_client, task.source.entity, mapping.source_columns(short), readings=readings)
     flows = mapping.filter_outcome(source, short).is_null()
     rows = mapping.expected(source, short, entity).rows.select(
         key=_one_text(list(task.key)),
@@ -178,7 +183,9 @@ def _survey_task(task: Task, clients: Mapping[str, Client], profile: Profile, bu
         currency=pl.col(task.currency) if task.currency else pl.lit(None, pl.String),
     )
     first, other = next(iter(task.key.values())), next(iter(task.key))
-    found = pull(client, task.destination.entity, list(task.key)).select(key=_one_text(list(task.key)), first=other)
+    found = pull(client, task.destination.entity, list(task.key), readings=readings).select(
+        key=_one_text(list(task.key)), first=other
+    )
     flowing = rows.filter(flows & rows["key"].is_not_null())
     new = flowing.join(found, on="key", how="anti")
     money = new.group_by("currency").agg(pl.col("amount").sum()).filter(pl.col("amount") != 0).sort("currency")
@@ -196,7 +203,7 @@ def _survey_task(task: Task, clients: Mapping[str, Client], profile: Profile, bu
         **ahead,
         "keys": _digest(flowing["key"]),
         "template": hashlib.sha256(task.model_dump_json().encode()).hexdigest(),
-        "bounds": _bounds(task, source_client, client, source[first], found["first"], bucket_rows),
+        "bounds": bounds(task, source_client, client, source[first], found["first"], bucket_rows),
     }
 
 
@@ -226,105 +233,6 @@ def _digest(keys: pl.Series) -> str:
     for piece in keys.sort().to_frame().iter_slices(100_000):
         digest.update(piece.write_ndjson().encode())
     return digest.hexdigest()
-
-
-def _bounds(
-    task: Task, source: Client, found: Client, ours: pl.Series, theirs: pl.Series, bucket_rows: int
-) -> list[dict[str, Any]]:
-    """Where the key ranges begin: ``low`` (None: at the very beginning), source ``rows``, ``bucket``."""
-    whole = [{"low": None, "rows": ours.len(), "bucket": 1}]
-    types = {
-        _edm(source.entity(task.source.entity), next(iter(task.key.values()))),
-        _edm(found.entity(task.destination.entity), next(iter(task.key))),
-    }
-    field = task.field(next(iter(task.key)))
-    is_plain = field.map == "copy" and not field.transform and not field.truncate
-    if (
-        len(types) > 1
-        or not types <= {*_RANGED}
-        or not is_plain
-        or ours.len() + theirs.len() <= min(PART_ROWS, bucket_rows)
-    ):
-        return whole
-    return cut(ours, theirs, bucket_rows)
-
-
-def cut(ours: pl.Series, theirs: pl.Series, bucket_rows: int) -> list[dict[str, Any]]:
-    """Cut the keys of both sides into ranges of about a page, and these into buckets.
-
-    Args:
-        ours: The first key column of the source, a row a row; text or whole numbers.
-        theirs: That of the destination.
-        bucket_rows: About how many rows of either side go into a bucket.
-
-    Returns:
-        A range each, in the order of the keys without case: ``low`` (None: at the very beginning), ``rows`` of the
-        source, ``bucket`` (from 1). Rows of one key are in one range.
-    """
-    part_rows = min(PART_ROWS, bucket_rows)
-    is_text = ours.dtype == pl.String
-    folded = pl.col("value").str.to_lowercase() if is_text else pl.col("value")
-    sides = [
-        side.to_frame("value").drop_nulls().group_by(folded.alias("same")).agg(pl.col("value").min(), rows=pl.len())
-        for side in (ours, theirs)
-    ]
-    both = sides[0].join(sides[1], on="same", how="full", coalesce=True).sort("same")
-    seen = [pl.col(name).fill_null(0).cum_sum().cast(pl.Int64) for name in ("rows", "rows_right")]
-    both = both.select(low=pl.coalesce("value", "value_right"), before=seen[0], number=pl.max_horizontal(seen))
-    both = both.with_columns(pl.col("before").shift(1, fill_value=0), (pl.col("number") - 1) // part_rows)
-    if is_text:  # blanks, stars and quotes at a border mean other things to one service than to the other
-        both = both.filter(pl.col("low").str.contains(r"^[0-9A-Za-z][0-9A-Za-z_-]*$"))
-    starts = both.unique("number", keep="first", maintain_order=True)
-    if starts.is_empty():
-        return [{"low": None, "rows": ours.len(), "bucket": 1}]
-    lows: list[Any] = [None, *starts["low"].to_list()[1:]]
-    befores = [0, *starts["before"].to_list()[1:], ours.len()]
-    buckets = (starts["number"] // (bucket_rows // part_rows)).rle_id().to_list()
-    return [
-        {"low": low, "rows": befores[i + 1] - befores[i], "bucket": int(bucket) + 1}
-        for i, (low, bucket) in enumerate(zip(lows, buckets, strict=True))
-    ]
-
-
-def _edm(entity: Entity, name: str) -> str:
-    """The type of a key column; of one over a lookup, text."""
-    if "(" in name:
-        return "polymorphic"
-    return "Edm.String" if "." in name else entity.column(name).edm_type
-
-
-def parts_of(task: Task, plan: Mapping[str, Any], clients: Mapping[str, Client]) -> list[Part]:
-    """The buckets of a task, each with the filters that read it from both sides.
-
-    Args:
-        task: The task.
-        plan: Its entry in ``load.json``.
-        clients: By system.
-    """
-    bounds = plan["bounds"]
-    if len(bounds) == 1:
-        return [Part(1, (), (), bounds[0]["rows"])]
-    columns = []
-    for side, name in ((task.source, next(iter(task.key.values()))), (task.destination, next(iter(task.key)))):
-        entity = clients[side.system].entity(side.entity)
-        columns.append((side.system, name.replace(".", "/"), _edm(entity, name)))
-    lows = [bound["low"] for bound in bounds]
-    found: dict[int, Part] = {}
-    for i, bound in enumerate(bounds):
-        high = lows[i + 1] if i + 1 < len(lows) else None
-        ours, theirs = (_filters(*column, bound["low"], high) for column in columns)
-        part = found.get(bound["bucket"], Part(bound["bucket"], (), (), 0))
-        found[part.number] = Part(part.number, (*part.source, *ours), (*part.found, *theirs), part.rows + bound["rows"])
-    return list(found.values())
-
-
-def _filters(system: str, column: str, edm: str, low: Any, high: Any) -> tuple[str, ...]:
-    """A range, half open, so that no key is in two of them and none between them; the first one with rows without a
-    key. F&O knows no null: its empty text comes before all others."""
-    begin = None if low is None else f"{column} ge {literal(low, edm)}"
-    end = None if high is None else f"{column} lt {literal(high, edm)}"
-    both = " and ".join(text for text in (begin, end) if text)
-    return (both, f"{column} eq null") if low is None and system == "sales" else (both,)
 
 
 def _hash(facts: Mapping[str, Any]) -> str:

@@ -14,11 +14,12 @@ from pair import Pair
 from typer.testing import CliRunner
 
 from p2c_lib import apply as applying
-from p2c_lib import execution, load_notebook, load_plan
+from p2c_lib import execution, load_notebook, load_ranges
 from p2c_lib.cli import app
 from p2c_lib.errors import ConnectError, ParameterError, PlanError, SandboxError
 from p2c_lib.load import run_load
-from p2c_lib.load_plan import Load, approve, load_table, parts_of, read_load, survey
+from p2c_lib.load_plan import Load, approve, load_table, read_load, survey
+from p2c_lib.load_ranges import parts_of
 from p2c_lib.load_report import left_table, outcome_table, words
 from p2c_lib.model import all_tasks, find_task, load_templates
 from p2c_lib.places import tasks_folder
@@ -222,7 +223,7 @@ keys = st.lists(st.text("aAbB0 19-_*'é", max_size=4), max_size=40)
 @settings(max_examples=60, deadline=None)
 def test_every_key_of_either_side_is_in_exactly_one_range(ours, theirs, bucket_rows):
     order = pl.Series("o", ours, dtype=pl.String), pl.Series("t", theirs, dtype=pl.String)
-    bounds = load_plan.cut(*order, bucket_rows)
+    bounds = load_ranges.cut(*order, bucket_rows)
     assert sum(bound["rows"] for bound in bounds) == len(ours)
     lows = [bound["low"] for bound in bounds]
     assert lows[0] is None and all(low for low in lows[1:])

@@ -11,11 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from p2c_lib.config import Profile
 from p2c_lib.connect import Client
 from p2c_lib.errors import P2CError
-from p2c_lib.model import Template
+from p2c_lib.model import Task, Template
 from p2c_lib.preflight import data, systems
 from p2c_lib.preflight.check import Check, Context, check_table, facts, unread, verdict
+from p2c_lib.readings import Asked, Readings
 
-__all__ = ["Check", "check", "check_table", "verdict"]
+__all__ = ["Check", "asked", "check", "check_table", "verdict"]
 
 _Question = Callable[[Context], Iterator[Check]]
 
@@ -36,20 +37,25 @@ _QUESTIONS: tuple[tuple[str, tuple[str, ...], _Question], ...] = (
 )
 
 
-def check(profile: Profile, clients: Mapping[str, Client], templates: Mapping[str, Template]) -> list[Check]:
+def check(
+    profile: Profile,
+    clients: Mapping[str, Client],
+    templates: Mapping[str, Template],
+    readings: Readings | None = None,
+) -> list[Check]:
     """Ask both systems whether they are ready.
 
     Args:
         profile: The profile in use; names the company.
         clients: By system; only read from.
         templates: Whose constants, value maps, lookups and columns are to be there.
+        readings: Sets that are read once for all who ask, prepared with what `asked` says; None reads them for each.
 
     Returns:
         A check each, in a fixed order. A question that could not be answered is ``failed`` with the service's words,
         and hides no other.
     """
-    tasks = tuple(t for m in sorted(templates.values(), key=lambda m: m.position) for t in m.tasks)
-    context = Context(profile, clients, tasks)
+    context = Context(profile, clients, _tasks(templates), readings)
     checks: list[Check] = []
     inside: set[str] = set()
     for system in ("sales", "fno"):
@@ -70,6 +76,15 @@ def check(profile: Profile, clients: Mapping[str, Client], templates: Mapping[st
         for answers in pool.map(answer, _QUESTIONS):
             checks += answers
     return checks + [Check(**rule, status="by_hand", found="no interface tells") for rule in facts()["by_hand"]]
+
+
+def asked(templates: Mapping[str, Template]) -> list[Asked]:
+    """What the questions will read of the sets that tasks bring rows from or to."""
+    return data.asked(_tasks(templates))
+
+
+def _tasks(templates: Mapping[str, Template]) -> tuple[Task, ...]:
+    return tuple(t for m in sorted(templates.values(), key=lambda m: m.position) for t in m.tasks)
 
 
 def _ask(name: str, needs: tuple[str, ...], ask: _Question, context: Context) -> list[Check]:

@@ -15,6 +15,7 @@ from p2c_lib.config import Profile
 from p2c_lib.connect import Client
 from p2c_lib.errors import P2CError
 from p2c_lib.model import Task
+from p2c_lib.readings import Readings
 
 Status = Literal["ok", "warning", "failed", "by_hand"]
 
@@ -55,6 +56,7 @@ class Context:
     profile: Profile
     clients: Mapping[str, Client]
     tasks: tuple[Task, ...]
+    readings: Readings | None = None  # sets that the caller reads as well; None: every question reads for itself
 
     @property
     def company(self) -> str:

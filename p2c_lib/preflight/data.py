@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import polars as pl
 
-from p2c_lib.connect import Client
 from p2c_lib.errors import P2CError
 from p2c_lib.model import FieldMap, Task
 from p2c_lib.money import decimal_places
 from p2c_lib.preflight.check import Check, Context, facts, judged, listed, unread
 from p2c_lib.pull import pull
+from p2c_lib.readings import Asked
 from p2c_lib.write.lookups import resolve
 
 
@@ -27,10 +27,44 @@ class _Values:
     unmapped: tuple[str, ...]
 
 
-def _distinct(client: Client, entity: str, columns: list[str]) -> tuple[Mapping[str, pl.Series], list[Check]]:
+def asked(tasks: Sequence[Task]) -> list[Asked]:
+    """What the questions below will read of the sets that tasks bring rows from or to, a line a question and set."""
+    rules = facts()
+    lines = []
+    for task in tasks:
+        source, columns = task.source, _constant_columns(task) if task.destination.system == "fno" else _lookups(task)
+        lines.append(Asked(f"values of {task.name}", source.system, source.entity, columns))
+        lines.append(Asked(f"keys of {task.name}", source.system, source.entity, list(task.key.values())))
+        lines.append(
+            Asked(f"its keys in {task.name}", task.destination.system, task.destination.entity, list(task.key))
+        )
+    for system, entity in dict.fromkeys((task.source.system, task.source.entity) for task in tasks):
+        if system == "sales":
+            lines.append(Asked(f"price lists of {entity}", system, entity, [rules["price_lists"]["currency"]]))
+    return [line for line in lines if line.columns]
+
+
+def _constant_columns(task: Task) -> list[str]:
+    rules = facts()["references"]
+    return list(dict.fromkeys(field.source for field in task.fields if field.destination in rules and field.source))
+
+
+def _lookup_fields(task: Task) -> list[FieldMap]:
+    # What points to rows that tasks bring is no setup; comparing says which of those are missing.
+    return [field for field in task.fields if "." in field.destination and not field.parent]
+
+
+def _lookups(task: Task) -> list[str]:
+    return list(dict.fromkeys(field.source for field in _lookup_fields(task) if field.source))
+
+
+def _distinct(
+    context: Context, system: str, entity: str, columns: list[str]
+) -> tuple[Mapping[str, pl.Series], list[Check]]:
     """Distinct values of columns as text, nulls among them; none, and a failed check, where they cannot be read."""
+    client = context.clients[system]
     try:
-        frame = pull(client, entity, columns) if columns else pl.DataFrame()
+        frame = pull(client, entity, columns, readings=context.readings) if columns else pl.DataFrame()
     except P2CError as error:
         return {}, [unread(f"values of {entity}", client.system, error)]
     return {name: frame[name].cast(pl.String).unique().sort() for name in columns}, []
@@ -64,16 +98,14 @@ def constants(context: Context) -> Iterator[Check]:
     known: dict[str, set[str]] = {}
     silent: set[str] = set()  # sets that could not be read: nothing can be said of their values
     seen: set[tuple[str, str]] = set()
-    fno = context.clients["fno"]
     for task in (task for task in context.tasks if task.destination.system == "fno"):
         fields = [field for field in task.fields if field.destination in rules]
-        columns = list(dict.fromkeys(field.source for field in fields if field.source))
-        there, unreadable = _distinct(context.clients[task.source.system], task.source.entity, columns)
+        there, unreadable = _distinct(context, task.source.system, task.source.entity, _constant_columns(task))
         yield from unreadable
         for field in fields:
             rule, values = rules[field.destination], _values(task, field, there.get(field.source or ""))
             if rule["entity"] not in known:
-                frame, unreadable = _distinct(fno, rule["entity"], [rule["column"]])
+                frame, unreadable = _distinct(context, "fno", rule["entity"], [rule["column"]])
                 yield from unreadable
                 known[rule["entity"]] = {
                     str(value).strip().lower() for name in frame for value in frame[name].drop_nulls()
@@ -116,12 +148,9 @@ def lookups(context: Context) -> Iterator[Check]:
     rules = facts()["references"]
     for task in (task for task in context.tasks if task.destination.system == "sales"):
         client = context.clients["sales"]
-        source = context.clients[task.source.system]
         entity = client.entity(task.destination.entity)
-        # What points to rows that tasks bring is no setup; comparing says which of those are missing.
-        fields = [field for field in task.fields if "." in field.destination and not field.parent]
-        columns = list(dict.fromkeys(field.source for field in fields if field.source))
-        there, unreadable = _distinct(source, task.source.entity, columns)
+        fields = _lookup_fields(task)
+        there, unreadable = _distinct(context, task.source.system, task.source.entity, _lookups(task))
         yield from unreadable
         fixed = {f.destination: f.value for f in fields if f.map == "default"}
         rows: list[dict[str, str | None]] = []
@@ -187,13 +216,13 @@ def price_lists(context: Context) -> Iterator[Check]:
     for task in tasks:
         field = task.field(rule["currency"])
         columns = [field.source] if field.source else []
-        there, unreadable = _distinct(context.clients[task.source.system], task.source.entity, columns)
+        there, unreadable = _distinct(context, task.source.system, task.source.entity, columns)
         yield from unreadable
         used |= dict.fromkeys(_values(task, field, there.get(field.source or "")).used, True)
     # Products entered in Sales, and the customers that quotes and orders are written for.
     own = dict.fromkeys([rule["products"], *(t.source.entity for t in context.tasks if t.source.system == "sales")])
     for entity in own:
-        there, unreadable = _distinct(sales, entity, [rule["currency"]])
+        there, unreadable = _distinct(context, "sales", entity, [rule["currency"]])
         yield from unreadable
         used = {code: False for values in there.values() for code in values.drop_nulls()} | used
     for currency in sorted(used, key=lambda code: (not used[code], code)):
@@ -237,7 +266,7 @@ def keys(context: Context) -> Iterator[Check]:
         places[task.destination.system, task.destination.entity, *task.key] = None
     for system, entity, *columns in places:
         try:
-            frame = pull(context.clients[system], entity, columns)
+            frame = pull(context.clients[system], entity, columns, readings=context.readings)
         except P2CError as error:
             yield unread(f"no repeated {', '.join(columns)} of {entity}", system, error)
             continue
