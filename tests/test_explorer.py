@@ -22,11 +22,13 @@ from p2c_lib.diff import ROW_OUTCOMES
 from p2c_lib.errors import ParameterError
 from p2c_lib.explain import OUTCOME_COLUMNS, main_reasons
 from p2c_lib.explorer import explore
+from p2c_lib.explorer.actions import meant_by
 from p2c_lib.explorer.query import FACETS, PAGE_ROWS, SORTS, Finder, Query
 from p2c_lib.explorer.records import Records, put_together
 from p2c_lib.explorer.static import page
 from p2c_lib.explorer.ticks import Ticks, ticks_file
 from p2c_lib.explorer.widget import Explorer
+from p2c_lib.write import PLAN_COLUMNS, Plan
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -259,6 +261,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from p2c_lib.explorer import explore
+from p2c_lib.explorer.actions import meant_by
 shown = explore(Path(sys.argv[1]))
 for number in range(200):
     shown.tell({"kind": "tick", "records": [number], "on": True})
@@ -348,3 +351,29 @@ def test_nothing_is_approved_or_sent_but_what_was_planned_and_shown(tmp_path):
         shown.wait()
         assert shown.work["stage"] == "failed" and words in shown.work["problem"]
     assert not (tmp_path / "run" / "plan").exists() and not ticks_file(tmp_path / "run").exists()
+
+
+# --- what of a plan is meant -------------------------------------------------------------------------------------
+
+
+def action(order, task, key, *, after=None, held=None):
+    told = {"order": order, "task": task, "action": "create", "key": key, "field": "f", "amount": Decimal(1)}
+    return {**told, "currency": "EUR", "after_order": after, "held": held}
+
+
+def test_ticks_mean_their_actions_and_those_that_these_wait_for():
+    rows = [
+        action(0, "accounts", "A"),
+        action(1, "headers", "H", after=0),
+        action(2, "headers", "K", held="closed"),
+        action(3, "lines", "H|1", after=1),
+        action(4, "lines", "H|2", after=1),
+    ]
+    frame = pl.DataFrame(rows, schema={name: PLAN_COLUMNS[name] for name in rows[0]})
+    whole = frame.select(pl.col(n) if n in frame.columns else pl.lit(None, t).alias(n) for n, t in PLAN_COLUMNS.items())
+    plan = Plan(Path("plan"), whole, {}, "hash", "", None, pl.DataFrame())
+    ticked = pl.DataFrame({"task": ["lines", "headers", "lines"], "key": ["H|1", "K", "X"]})
+    meant = meant_by(plan, ticked)
+    assert sorted(meant.chosen.rows()) == [("accounts", "A"), ("headers", "H"), ("lines", "H|1")]
+    assert meant.parents == 2
+    assert meant.held.rows() == [("headers", "K", "closed")] and meant.without.rows() == [("lines", "X")]

@@ -11,8 +11,11 @@ from browser import lab, needs_chromium, page, run_all, shot
 from pair import Pair
 
 from p2c_lib import write
+from p2c_lib.explorer import Explorer, explore
 from p2c_lib.explorer.ticks import ticks_file
+from p2c_lib.history import append
 from p2c_lib.sandbox import lifecycle
+from p2c_lib.store import connect_store
 
 NOTEBOOK = Path(__file__).resolve().parent.parent / "notebooks" / "orders.ipynb"
 TASK = "order_headers_to_sales"
@@ -27,6 +30,63 @@ def pair(tmp_path_factory):
         yield held
     finally:
         lifecycle.stop(held.folder)
+
+
+def say(shown: Explorer, kind: str, **more) -> None:
+    shown.tell({"kind": kind, **more})
+    shown.wait()
+
+
+def test_what_is_ticked_is_planned_approved_sent_and_read_back_and_nothing_else(pair):
+    run = pair.run("products", tasks=["products"])
+    shown = explore(run, profile=pair.profile())
+    say(shown, "query", query={"outcome": ["mismatched", "extra"], "sort": "key"})
+    picked = [one for one in shown.view["records"] if one["field"] == "description" or one["outcome"] == "extra"]
+    say(shown, "tick", records=[one["record"] for one in picked], on=True)
+    say(shown, "plan")
+    plan = shown.work["plan"]
+    keys = sorted(one["key"] for one in picked if one["outcome"] == "mismatched")
+    assert (plan["ticked"], plan["sent"], plan["without"]) == (len(picked), len(keys), len(picked) - len(keys))
+    say(shown, "apply", hash=plan["hash"])
+    assert "nobody approved what is ticked" in shown.work["problem"]
+    say(shown, "approve", hash=plan["hash"], by=" ")
+    assert "give a name" in shown.work["problem"]
+    say(shown, "approve", hash="another", by="Ann")
+    assert "there is no such plan" in shown.work["problem"]
+    say(shown, "tick", records=[picked[0]["record"]], on=False)
+    assert shown.work["is_old"]
+    say(shown, "approve", hash=plan["hash"], by="Ann")
+    assert "other records are ticked than were planned" in shown.work["problem"]
+    say(shown, "tick", records=[picked[0]["record"]], on=True)
+    say(shown, "plan")
+    say(shown, "approve", hash=plan["hash"], by="Ann")
+    assert write.read_plan(run).approved["actions"] == len(keys)
+    say(shown, "apply", hash=plan["hash"])
+    assert shown.work["stage"] == "sent" and f"{len(keys)} updated" in shown.work["says"]
+    say(shown, "query", query={"now": ["in step"], "sort": "key"})
+    assert [one["key"] for one in shown.view["records"]] == keys
+    assert explore(run, profile=pair.profile()).view["facets"]["now"] == shown.view["facets"]["now"]
+    again = pl.read_parquet(pair.run("products-again", tasks=["products"]) / "reasons.parquet")
+    assert set(pl.read_parquet(run / "reasons.parquet")["key"]) - set(again["key"]) == set(keys)
+
+
+def test_a_record_shows_header_and_lines_with_both_sides_and_what_earlier_runs_said(pair):
+    run = pair.run("orders", tasks=[TASK, "order_lines_to_sales"])
+    append(connect_store(pair.profile()).store, run)
+    shown = explore(run, profile=pair.profile())
+    say(shown, "query", query={"task": [TASK], "outcome": ["mismatched"]})
+    asked = shown.view["records"][0]
+    say(shown, "open", record=asked["record"])
+    told = shown.record
+    assert told["problem"] == "" and [part["task"] for part in told["parts"]] == [TASK, "order_lines_to_sales"]
+    (it,) = [row for part in told["parts"] for row in part["rows"] if row["is_it"]]
+    assert told["parts"][1]["rows"] and not told["parts"][1]["left_out"]
+    differing = {field[0]: field for field in it["fields"][: it["differ"]]}
+    assert it["key"] == asked["key"] and next(iter(differing)) == asked["field"]
+    assert differing[asked["field"]][3:5] == [asked["expected"], asked["found"]]
+    assert [(one["run"], one["field"]) for one in told["earlier"]] == [(shown.view["run"], name) for name in differing]
+    say(shown, "close")
+    assert shown.record == {}
 
 
 def number(text: str) -> int:

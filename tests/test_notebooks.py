@@ -170,6 +170,22 @@ def numbers(table: list[dict[str, str]]) -> dict[str, list[str]]:
     return {row.get("task", ""): [row[name.replace("_", " ")].replace(",", "") for name in COUNTS] for row in table}
 
 
+def test_the_explorer_of_an_executed_copy_has_the_counts_of_the_run(whole):
+    def tiles(name: str, call: str) -> list[tuple[str, str]]:
+        (tree,) = shown(whole / "notebooks" / f"{name}.ipynb", call)
+        return [
+            (tile.find("br").tail, tile.findtext("b").replace(",", ""))
+            for tile in tree.iter("div")
+            if tile.find("br") is not None
+        ]
+
+    finished = {task["task"]: task for task in facts(whole)["tasks"] if "error" not in task}
+    for name, task in finished.items():
+        assert tiles(name, "run.explore()") == [(outcome, str(task[outcome])) for outcome in COUNTS[2:]]
+    whole_run = [(outcome, str(sum(task[outcome] for task in finished.values()))) for outcome in COUNTS[2:]]
+    assert tiles("overview", "whole.explore()") == whole_run
+
+
 def test_a_figure_is_an_image_that_needs_nothing_from_outside(whole):
     for task in DONE:
         for call in ("run.outcomes()", "run.fields()"):

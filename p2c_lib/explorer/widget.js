@@ -26,6 +26,7 @@ const DETAILS = ["Field", "At the source", "Rule", "Expected", "Found", "Outcome
 const BUSY = ["planning", "approving", "sending", "reading"];
 const DEBOUNCE_MS = 200;
 const RESEND_MS = 4000;
+const PATIENCE_MS = 3000;
 const count = new Intl.NumberFormat("en-US");
 let made = 0;
 
@@ -64,11 +65,24 @@ function render({ model, el }) {
     waits: new Map(), // ticks that the kernel has not said it saved
     lastId: 0,
     timer: 0,
+    silence: 0,
     opener: null,
   };
   const view = () => model.get("view");
-  const isAlive = () => model.comm_live !== false;
-  const say = (message) => { if (isAlive()) model.send(message); };
+  // Without an answer the kernel is at work on something else, or gone: the page says so, and does not pretend.
+  function say(message) {
+    state.silence ||= setTimeout(() => { silent.hidden = false; }, PATIENCE_MS);
+    try {
+      model.send(message);
+    } catch (error) {
+      console.warn("explorer:", String(error)); // the kernel was shut down; the page says that it does not answer
+    }
+  }
+  function heard() {
+    clearTimeout(state.silence);
+    state.silence = 0;
+    silent.hidden = true;
+  }
 
   // --- asking ---------------------------------------------------------------------------------------------------
   function ask(change, later = false) {
@@ -125,9 +139,10 @@ function render({ model, el }) {
   const pager = h("div", { class: "p2c-pager", role: "navigation", "aria-label": "Pages" });
   const record = h("section", { class: "p2c-record", hidden: true, tabindex: "-1", "aria-label": "Record" });
   const work = h("section", { class: "p2c-work", hidden: true, "aria-label": "Plan" });
-  const dead = h("p", { class: "p2c-dead", hidden: true }, "No kernel answers here: this is the page as it was kept. Run the cell to go on.");
+  const silent = h("p", { class: "p2c-silent", role: "status", hidden: true },
+    "The kernel does not answer: it is at work, or gone. This is the page as it was; run the cell again where nothing comes. Ticks that are saved stay.");
   const root = h("div", { class: "p2c-explorer", "data-lm-suppress-shortcuts": "true", "data-jp-suppress-context-menu": "true" },
-    dead, tiles,
+    silent, tiles,
     h("div", { class: "p2c-filters", role: "search" },
       search, ...FACETS.map(([name]) => facets[name].box),
       h("span", { class: "p2c-pair" }, h("span", {}, "Amount"), ranges.amount_from, ranges.amount_to),
@@ -214,7 +229,7 @@ function render({ model, el }) {
     const { rows, ticked, ticked_here: here } = view();
     const stage = model.get("work").stage;
     const button = (label, action, off, extra = "") =>
-      h("button", { type: "button", class: `p2c-button ${extra}`, disabled: off || !isAlive(), onclick: action }, label);
+      h("button", { type: "button", class: `p2c-button ${extra}`, disabled: off, onclick: action }, label);
     ticks.replaceChildren(...there([
       h("span", { class: "p2c-count" }, `${count.format(ticked)} ticked`, ticked && here !== ticked ? `, ${count.format(here)} of them here` : ""),
       state.waits.size ? h("span", { class: "p2c-waits" }, `${state.waits.size} not saved yet`) : null,
@@ -277,7 +292,7 @@ function render({ model, el }) {
 
   function drawPager() {
     const { page, pages } = view();
-    const go = (label, to, off, name) => h("button", { type: "button", class: "p2c-button", disabled: off || !isAlive(), "aria-label": name, onclick: () => turn(to) }, label);
+    const go = (label, to, off, name) => h("button", { type: "button", class: "p2c-button", disabled: off, "aria-label": name, onclick: () => turn(to) }, label);
     pager.replaceChildren(
       go("«", 0, page === 0, "First page"), go("‹", page - 1, page === 0, "Page before"),
       h("span", {}, `page ${count.format(page + 1)} of ${count.format(pages)}`),
@@ -378,9 +393,9 @@ function render({ model, el }) {
     const isApproved = told.is_approved;
     const approve = h("button", { type: "button", class: "p2c-button p2c-main p2c-approve", disabled: true,
       onclick: () => say({ kind: "approve", hash: plan.hash, by: state.by }) }, `Approve ${count.format(plan.sent)}`);
-    const apply = h("button", { type: "button", class: "p2c-button p2c-send p2c-apply", disabled: !isApproved || isBusy || !isAlive(),
+    const apply = h("button", { type: "button", class: "p2c-button p2c-send p2c-apply", disabled: !isApproved || isBusy,
       onclick: () => say({ kind: "apply", hash: plan.hash }) }, "Apply: send what is approved");
-    const check = () => { approve.disabled = !state.by.trim() || isApproved || isBusy || !isAlive(); };
+    const check = () => { approve.disabled = !state.by.trim() || isApproved || isBusy; };
     const by = h("input", { type: "text", class: "p2c-by", placeholder: "your name", "aria-label": "Who approves", "data-p2c-name": "by", value: state.by,
       disabled: isApproved || isBusy, oninput: (event) => { state.by = event.target.value; check(); } });
     check();
@@ -449,18 +464,18 @@ function render({ model, el }) {
     }
     drawTiles(); FACETS.forEach(([name]) => drawFacet(name)); drawChips(); drawInputs();
     drawStatus(); drawTicks(); drawHead(); drawBody(); drawPager();
-    dead.hidden = isAlive();
   }
-  const onView = () => drawView();
+  const onView = () => { heard(); drawView(); };
   const onRecord = () => {
+    heard();
     const was = state.opener;
     state.opener = model.get("record").record;
     drawRecord();
     drawBody();
     if (!record.hidden && state.opener !== was) record.scrollIntoView({ block: "nearest", behavior: "smooth" });
   };
-  const onWork = () => { drawWork(); drawTicks(); };
-  const onSaid = (message) => { if (message.kind === "saved" && state.waits.delete(message.id)) drawTicks(); };
+  const onWork = () => { heard(); drawWork(); drawTicks(); };
+  const onSaid = (message) => { heard(); if (message.kind === "saved" && state.waits.delete(message.id)) drawTicks(); };
   model.on("change:view", onView);
   model.on("change:record", onRecord);
   model.on("change:work", onWork);
@@ -469,9 +484,11 @@ function render({ model, el }) {
   document.addEventListener("click", outside);
   el.append(root);
   drawView(); drawRecord(); drawWork();
+  say({ kind: "hello", id: `${id}-hello` });
   return () => {
     clearInterval(resend);
     clearTimeout(state.timer);
+    clearTimeout(state.silence);
     document.removeEventListener("click", outside);
     model.off("change:view", onView);
     model.off("change:record", onRecord);

@@ -84,9 +84,9 @@ class Explorer(anywidget.AnyWidget):
         """Do what the page says.
 
         Args:
-            message: ``kind`` and what it needs: query (``query``, ``asked``), tick (``records``, ``on``), tick_all
-                (``on``), untick (all), open (``record``), close, plan, approve (``hash`` as shown, ``by``), apply
-                (``hash``). One with an ``id`` is answered with ``saved`` and that id.
+            message: ``kind`` and what it needs: hello, query (``query``, ``asked``), tick (``records``, ``on``),
+                tick_all (``on``), untick (all), open (``record``), close, plan, approve (``hash`` as shown, ``by``),
+                apply (``hash``). One with an ``id`` is answered with ``saved`` and that id.
         """
         try:
             self._do(str(message.get("kind")), message)
