@@ -6,7 +6,7 @@ Pure: frames in, frames out. What is looked at is one document, so a loop here m
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -37,6 +37,7 @@ _COMPARED = {
     "date": "the time of day",
 }
 _NEAR = 3
+_ONE_BY_ONE = 100
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ def look_into(frames: Frames, how: TieOut, document: str) -> list[Row]:
         The rows in the order of their keys, those that the filter leaves out last.
     """
     task = frames.task
-    mine = of_documents(frames, how).filter(pl.col("document") == document).collect()
+    mine = _rows_of(frames, how, document)
     if mine.is_empty():
         return []
     number = how.number if task.name != how.header else how.document
@@ -181,6 +182,19 @@ def look_into(frames: Frames, how: TieOut, document: str) -> list[Row]:
     table = frames.outcomes.filter(pl.col("key").is_in(mine["key"].drop_nulls().implode())).collect()
     shown = mine.sort(pl.col("outcome") == "excluded", "order", "side", nulls_last=True)
     return [_row(task, one, sides, table) for one in shown.iter_rows(named=True)]
+
+
+def _rows_of(frames: Frames, how: TieOut, document: str) -> pl.DataFrame:
+    """The rows of one document, as `of_documents` tells them; no others are put together with their numbers."""
+    name = document_column(frames.task, how)
+    near = []
+    for frame, number in ((frames.expected, "source_row"), (frames.found, "destination_row")):
+        named = (
+            frame.select(pl.col(name)).with_row_index("row").filter(pl.col(name) == document).select("row").collect()
+        )
+        near.append(pl.col(number).is_in(named["row"].implode()))
+    rows = frames.rows.filter(pl.any_horizontal(near).fill_null(False))
+    return of_documents(replace(frames, rows=rows), how).filter(pl.col("document") == document).collect()
 
 
 def look_at(frames: Frames, key: str | None) -> list[Row]:
@@ -219,8 +233,12 @@ def _sides(frames: Frames, rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
 
 def _picked(frame: pl.LazyFrame, numbers: pl.Series) -> pl.DataFrame:
     """The rows of these numbers, every value as text, with the number in ``row``."""
-    wanted = numbers.drop_nulls().unique().cast(pl.UInt32)
-    picked = frame.with_row_index("row").filter(pl.col("row").is_in(wanted.implode())).collect()
+    wanted = numbers.drop_nulls().unique().sort().cast(pl.UInt32)
+    if wanted.len() <= _ONE_BY_ONE:  # a slice reads its own part of a file, a filter by number all of it
+        parts = [frame.slice(number, 1) for number in wanted] or [frame.head(0)]
+        picked = pl.concat(parts).collect().insert_column(0, wanted.alias("row"))
+    else:
+        picked = frame.with_row_index("row").filter(pl.col("row").is_in(wanted.implode())).collect()
     return picked.select("row", *[as_text(name, picked.schema[name]) for name in picked.columns if name != "row"])
 
 
