@@ -15,50 +15,21 @@ import lxml.html
 import numpy as np
 import polars as pl
 import pytest
+from explorer_run import HOSTILE, a_run, records_of, row, told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2c_lib.diff import ROW_OUTCOMES
 from p2c_lib.errors import ParameterError
-from p2c_lib.explain import OUTCOME_COLUMNS, main_reasons
+from p2c_lib.explain import main_reasons
 from p2c_lib.explorer import explore
 from p2c_lib.explorer.actions import meant_by
 from p2c_lib.explorer.query import FACETS, PAGE_ROWS, SORTS, Finder, Query
-from p2c_lib.explorer.records import Records, put_together
+from p2c_lib.explorer.records import put_together
 from p2c_lib.explorer.static import page
 from p2c_lib.explorer.ticks import Ticks, ticks_file
 from p2c_lib.explorer.widget import Explorer
 from p2c_lib.write import PLAN_COLUMNS, Plan
-
-HOSTILE = [
-    "<script>alert(1)</script>",
-    '"><img src=x onerror=alert(1)>',
-    "=HYPERLINK(1)",
-    "שלום עולם",
-    "📦" * 30,
-    "x" * 10_000,
-    "a, b",
-    " ",
-]
-
-
-def row(key, field=None, outcome="missing", code=None, expected=None, found=None, amount=None, currency=None, task="t"):
-    side = "both" if field else {"extra": "destination"}.get(outcome, "source")
-    worth = None if amount is None else Decimal(amount)
-    code = code or outcome
-    return (task, key, field, outcome, f"why {code}", code, expected, found, worth, currency, side, f"mend {code}")
-
-
-def told(*rows):
-    return pl.DataFrame(rows, schema=OUTCOME_COLUMNS, orient="row")
-
-
-def records_of(table, **more) -> Records:
-    reasons = main_reasons(table.filter(pl.col("outcome") != "excluded"))
-    everything = main_reasons(table)
-    counts = {name: int((everything["outcome"] == name).sum()) for name in ROW_OUTCOMES} | {"matched": 7}
-    return put_together(table.lazy(), reasons.lazy(), counts, "run-1", **more)
-
 
 EXAMPLE = told(
     row("A-1", amount="10.00", currency="EUR"),
@@ -245,18 +216,6 @@ def test_a_broken_file_of_ticks_is_named(tmp_path):
         Ticks(tmp_path / "ticks.json", Finder(records_of(EXAMPLE)))
 
 
-def a_run(folder: Path, table: pl.DataFrame) -> Path:
-    """The files of a finished run that the explorer reads."""
-    folder.mkdir(parents=True)
-    table.write_parquet(folder / "outcomes.parquet")
-    main_reasons(table.filter(pl.col("outcome") != "excluded")).write_parquet(folder / "reasons.parquet")
-    facts = dict.fromkeys(ROW_OUTCOMES, 1)
-    run = {"run_id": "run-1", "started": "2026-01-01T00:00:00+00:00", "profile": "sandbox", "company": "usmf"}
-    run |= {"threshold": 0, "tasks": [{"task": task, **facts} for task in ("t", "u")]}
-    (folder / "run.json").write_text(json.dumps(run))
-    return folder
-
-
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -338,6 +297,17 @@ def test_a_run_is_looked_at_by_the_tasks_that_are_named(tmp_path):
         explore(folder, tasks=["v"])
     with pytest.raises(ParameterError, match="holds no run"):
         explore(tmp_path)
+
+
+def test_a_run_that_was_handed_over_is_looked_at_and_nothing_more(tmp_path):
+    folder = a_run(tmp_path / "run", EXAMPLE)
+    facts = json.loads((folder / "run.json").read_text()) | {"working": "on-another-machine"}
+    (folder / "run.json").write_text(json.dumps(facts))
+    shown = explore(folder)
+    shown.tell({"kind": "query", "query": {"outcome": ["extra"]}, "asked": 1})
+    assert [one["key"] for one in shown.view["records"]] == ["B-1"]
+    shown.tell({"kind": "tick", "records": [0], "on": True})
+    assert "but not planned from" in shown.view["problem"] and shown.view["ticked"] == 0
 
 
 def test_nothing_is_approved_or_sent_but_what_was_planned_and_shown(tmp_path):

@@ -3,11 +3,13 @@
 import json
 import re
 import shutil
+from base64 import b64encode
 from pathlib import Path
 
 import polars as pl
 import pytest
 from browser import lab, needs_chromium, page, run_all, shot
+from explorer_run import HOSTILE, a_run, row, told
 from pair import Pair
 
 from p2c_lib import write
@@ -87,6 +89,58 @@ def test_a_record_shows_header_and_lines_with_both_sides_and_what_earlier_runs_s
     assert [(one["run"], one["field"]) for one in told["earlier"]] == [(shown.view["run"], name) for name in differing]
     say(shown, "close")
     assert shown.record == {}
+
+
+RENDER = """async ([code, state]) => {
+  window.hits = 0;
+  window.alert = () => { window.hits += 1; };
+  const { default: widget } = await import("data:text/javascript;base64," + code);
+  const model = { get: (name) => state[name], on() {}, off() {}, send() {} };
+  widget.render({ model, el: document.body });
+}"""
+
+
+@needs_chromium
+def test_hostile_values_are_text_wherever_the_page_shows_them(tmp_path):
+    fields = [row(f"{one}{n}", "f", "different", expected=one, found=one) for n, one in enumerate(HOSTILE)]
+    alone = [row(one, currency=f"{one}!") for one in HOSTILE[:5]]
+    shown = explore(a_run(tmp_path / "run", told(*fields, *alone)))
+    bad = HOSTILE[0] + HOSTILE[1]
+    line = {"key": bad, "side": "both", "outcome": bad, "reason": bad, "remedy": bad, "is_it": True, "differ": 1}
+    part = {"title": bad, "task": bad, "left_out": 0, "rows": [{**line, "fields": [[bad] * 8]}]}
+    run = dict.fromkeys(("run", "started", "field", "outcome", "reason", "expected", "found", "amount"), bad)
+    record = dict.fromkeys(("title", "outcome", "reason", "remedy"), bad) | {"record": 0, "is_loading": False}
+    frame = {"columns": [bad], "rows": [[bad]]}
+    plan = {
+        "hash": bad,
+        "ticked": 1,
+        "sent": 1,
+        "parents": 1,
+        "approved": 1,
+        "without": 1,
+        "table": frame,
+        "held": frame,
+    }
+    state = {
+        "view": shown.view | {"problem": bad},
+        "record": record | {"parts": [part], "earlier": [run], "problem": ""},
+        "work": {"stage": "sent", "says": bad, "problem": bad, "plan": plan | {"held_rows": 1},
+                 "result": {"table": frame, "off": frame, "off_rows": 1}},
+    }  # fmt: skip
+    code = b64encode(Explorer._esm.encode()).decode()
+    with page() as (tab, seen):
+        tab.set_content(f"<style>{Explorer._css}</style>")
+        tab.evaluate(RENDER, [code, state])
+        for box in tab.locator("details").all():
+            box.evaluate("box => { box.open = true; }")
+        text = tab.locator(".p2c-explorer").evaluate("root => root.textContent")
+        assert all(one in text for one in HOSTILE[:5]) and text.count(bad) > 25
+        assert tab.locator("body script, body img").count() == 0
+        assert tab.evaluate("window.hits") == 0
+        grid = tab.locator(f"{ROWS} td.p2c-c-expected")
+        assert max(box["width"] for box in (cell.bounding_box() for cell in grid.all()) if box) < 200
+        shot(tab, "explorer-hostile", whole=True)
+    assert not seen.errors
 
 
 def number(text: str) -> int:

@@ -18,7 +18,7 @@ from p2c_lib import causes, legs, stale, verify, write
 from p2c_lib.apply import Applied, Pulse
 from p2c_lib.config import Profile
 from p2c_lib.connect import Client
-from p2c_lib.errors import PlanError
+from p2c_lib.errors import ParameterError, PlanError
 from p2c_lib.folder import read_run
 from p2c_lib.model import Template
 from p2c_lib.places import plan_folder
@@ -178,7 +178,7 @@ def read_back(folder: Path) -> pl.DataFrame:
     """
     try:
         verified = verify.read_verified(write.read_plan(folder))
-    except PlanError:
+    except (PlanError, ParameterError):  # none was made, or it is on another machine
         return pl.DataFrame(schema={"task": pl.String, "key": pl.String, "outcome": pl.String})
     worst = pl.col("outcome").replace_strict({name: rank for rank, name in enumerate(verify.OUTCOMES)})
     rows = verified.sort(worst, descending=True, maintain_order=True)

@@ -24,9 +24,12 @@ from p2c_lib.places import plan_folder
 __all__ = ["Ticks", "ticks_file"]
 
 
-def ticks_file(folder: Path) -> Path:
-    """Where the ticks of a run are kept."""
-    return plan_folder(folder).with_name("ticks.json")
+def ticks_file(folder: Path) -> Path | None:
+    """Where the ticks of a run are kept; None where its working data is not on this machine."""
+    try:
+        return plan_folder(folder).with_name("ticks.json")
+    except ParameterError:
+        return None
 
 
 class Ticks:
@@ -37,11 +40,11 @@ class Ticks:
         revision: Another number after each change.
     """
 
-    def __init__(self, path: Path, finder: Finder) -> None:
+    def __init__(self, path: Path | None, finder: Finder) -> None:
         """Open the ticks of a run.
 
         Args:
-            path: Their file; there is none before the first tick.
+            path: Their file, made with the first tick; None: nothing can be ticked.
             finder: Of the run's records.
 
         Raises:
@@ -76,10 +79,10 @@ class Ticks:
 
     def fresh(self) -> bool:
         """Read the file again where somebody else has written it since; says whether that was so."""
-        stamp = _stamp(self._path)
-        if stamp == self._seen:
+        stamp = _stamp(self._path) if self._path else None
+        if self._path is None or stamp == self._seen:
             return False
-        self._steps, self._seen = self._read() if stamp else [], stamp
+        self._steps, self._seen = self._read(self._path) if stamp else [], stamp
         mask: Mask = np.zeros(self._finder.height, dtype=np.bool_)
         for step in self._steps:
             mask[self._meant(step)] = step["on"]
@@ -92,7 +95,8 @@ class Ticks:
         meant = self._meant(step)
         last = self._steps[-1] if self._steps else {}
         if "rows" in step and "rows" in last and step["on"] == last["on"]:
-            last["rows"] += [row for row in step["rows"] if row not in last["rows"]]
+            known = {tuple(row) for row in last["rows"]}
+            last["rows"] += [row for row in step["rows"] if tuple(row) not in known]
         else:
             self._steps.append(step)
         self._save()
@@ -110,6 +114,11 @@ class Ticks:
         return self._finder.places(pl.DataFrame(step["rows"], schema=schema, orient="row"))
 
     def _save(self) -> None:
+        if self._path is None:
+            raise ParameterError(
+                "this run can be looked at here, but not planned from: the rows and the plan stay on the machine that "
+                "made it; compare again in a new run"
+            )
         document = {
             "run": self._finder.records.run_id,
             "saved": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -120,9 +129,9 @@ class Ticks:
         draft.replace(self._path)
         self._seen = _stamp(self._path)
 
-    def _read(self) -> list[dict[str, Any]]:
+    def _read(self, path: Path) -> list[dict[str, Any]]:
         try:
-            document = json.loads(self._path.read_text("utf-8"))
+            document = json.loads(path.read_text("utf-8"))
             steps: list[dict[str, Any]] = document["steps"]
             if document["run"] != self._finder.records.run_id:
                 return []  # of an earlier run in the same folder
@@ -130,7 +139,7 @@ class Ticks:
                 self._meant(step)
         except (OSError, ValueError, KeyError, TypeError, ParameterError) as error:
             reason = f"{type(error).__name__}: {error}"
-            raise ParameterError(f"{self._path}: no file of ticks ({reason}); move it away and tick again") from None
+            raise ParameterError(f"{path}: no file of ticks ({reason}); move it away and tick again") from None
         return steps
 
 
