@@ -18,14 +18,15 @@
 #
 # Takes the values that a run could not map, says how many rows and how much money are behind each, and proposes what
 # they could mean. What is accepted goes into the site's overlay file, and its effect is shown from the rows that the
-# run has kept. Nothing is read from or written to either system; it takes seconds.
+# run has kept. Nothing is read from or written to either system; it takes seconds. An entry is written
+# `country_to_iso:switzerland=CH`.
 
 # %% tags=["parameters"]
 run: str = ""  # the run's folder; "" takes the one that finished last
 profile: str = ""  # a profile of p2c.toml; "" takes P2C_PROFILE, else the sandbox
 company: str = ""  # F&O legal entity; "" takes the profile's
 overlay: str = ""  # file for what is accepted; "" takes the profile's last overlay, else value_maps.yaml
-accept: str = ""  # entries to write: "country_to_iso:switzerland=CH; country_to_iso:schweiz=CH"
+accept: str = ""  # entries to write, as for "p2c values --accept"; several with semicolons between them
 
 # %%
 from p2c_lib import values_notebook
