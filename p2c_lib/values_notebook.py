@@ -24,6 +24,8 @@ from p2c_lib.show import table, words
 __all__ = ["Workshop", "look"]
 
 SHOWN = 50
+_FILLED_IN = 90  # score from which a candidate stands in the box before anybody has chosen
+_SPACED = "<style>.p2c-values-list td, .p2c-values-list th {padding: 2px 10px}</style>"
 EVERY_VALUE = "Every value has an entry in its value map."
 
 
@@ -124,7 +126,7 @@ def _widget(shop: Workshop) -> Any:
     import ipywidgets as widgets  # type: ignore[import-untyped] # only where something is shown
 
     status = widgets.HTML().add_class("p2c-values-status")
-    listed = widgets.HTML(shop._listed())
+    listed = widgets.HTML(_SPACED + shop._listed()).add_class("p2c-values-list")
     chooser = widgets.VBox().add_class("p2c-values")
 
     def lines() -> list[Any]:
@@ -148,7 +150,7 @@ def _widget(shop: Workshop) -> Any:
                     raise P2CError(f"choose or type what '{value}' becomes")
                 done = shop.accept([overlay_file.Entry(name, value, box.value.strip())])
                 status.value = done.data or ""
-                listed.value, chooser.children = shop._listed(), lines()
+                listed.value, chooser.children = _SPACED + shop._listed(), lines()
             except P2CError as error:
                 status.value = f"<p style='color:#b00020;white-space:pre-wrap'>{escape(str(error))}</p>"
             finally:

@@ -147,11 +147,21 @@ def test_an_accepted_value_changes_what_the_kept_rows_come_to_as_a_new_run_would
     pair.change("sales", "accounts", {"accountid": account["accountid"]}, changes)
     run, site = pair.run("value", tasks=["accounts"]), tmp_path / "site.yaml"
     assert facts(run, "accounts")["unmapped_values"] == 1
-    shop = values_notebook.Workshop(run, pair.profile(), str(site), "country_to_iso:norwegen=NO")
+    shop = values_notebook.Workshop(run, pair.profile(), str(site), "")
     shown = shop.values()._repr_mimebundle_()
     assert "norwegen" in shown["text/html"] and "application/vnd.jupyter.widget-view+json" in shown
-    assert "unmapped values" in shop.preview().data and not site.exists()
-    assert "1 entries written" in shop.accept().data and site.exists()
+    assert "unmapped values" in shop.preview().data and "Nothing was accepted" in shop.accept().data
+    assert not site.exists()
+    _, chooser, status = values_notebook._widget(shop).children
+    (line,) = chooser.children
+    _, box, button = line.children
+    assert box.value == "NO"
+    box.value = "  "
+    button.click()
+    assert "choose or type" in status.value and not site.exists()
+    box.value = "NO"
+    button.click()
+    assert "1 entries written" in status.value and site.exists() and chooser.children == ()
     assert shop.values().data == shop._listed()  # nothing is left to accept
     known = read_crossref(pair.profile().crossref_file)
     told = workshop.effect(run, load_templates((site,)), ["country_to_iso"], crossref=known)
