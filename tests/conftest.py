@@ -11,7 +11,7 @@ os.environ["P2C_HOME"] = HOME  # working data of runs would else stay in the che
 
 LONGEST = (
     *("test_story", "test_notebooks", "test_advance", "test_end_to_end", "test_run_faults", "test_sandbox_lifecycle"),
-    *("test_route_kills", "test_cli", "test_preflight_http", "test_notebooks_documents"),
+    *("test_explorer_browser", "test_route_kills", "test_cli", "test_preflight_http", "test_notebooks_documents"),
 )
 
 

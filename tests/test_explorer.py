@@ -299,6 +299,18 @@ def test_a_run_is_looked_at_by_the_tasks_that_are_named(tmp_path):
         explore(tmp_path)
 
 
+def test_two_explorers_of_one_run_share_its_records_and_ticks_but_not_their_filters(tmp_path):
+    folder = a_run(tmp_path / "run", EXAMPLE)
+    one, other = explore(folder), explore(folder)
+    assert one._finder is other._finder and explore(folder, tasks=["u"])._finder is not one._finder
+    one.tell({"kind": "tick", "records": [0], "on": True})
+    other.tell({"kind": "query", "query": {"ticked": True}, "asked": 1})
+    assert [row["record"] for row in other.view["records"]] == [0] and one.view["rows"] == EXAMPLE["key"].n_unique()
+    other.tell({"kind": "tick", "records": [2], "on": True})
+    one.tell({"kind": "query", "query": {"ticked": True}, "asked": 1})
+    assert [row["record"] for row in one.view["records"]] == [0, 2] == [row["record"] for row in other.view["records"]]
+
+
 def test_a_run_that_was_handed_over_is_looked_at_and_nothing_more(tmp_path):
     folder = a_run(tmp_path / "run", EXAMPLE)
     facts = json.loads((folder / "run.json").read_text()) | {"working": "on-another-machine"}

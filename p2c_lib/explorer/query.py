@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, InvalidOperation
 from functools import lru_cache
+from threading import RLock
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -35,7 +36,7 @@ SORTS = ("key", "task", "outcome", "reason", "fields", "amount", "currency", "co
 NOW = ("", "in step", "differs", "gone", "conflict", "not written")
 """What became of a record that was sent from here: nothing yet, or as it was read back."""
 PAGE_ROWS = 25
-VALUES_SHOWN = 200
+VALUES_SHOWN = 500
 TEXT_SHOWN = 160
 _PLACES = Decimal(1).scaleb(-12)  # those of MONEY
 _LARGEST = Decimal(10) ** 25
@@ -189,9 +190,15 @@ class Found:
 
 
 class Finder:
-    """Answers queries about records; made once for them, it keeps what it has worked out."""
+    """Answers queries about records; made once for them, it keeps what it has worked out.
+
+    Attributes:
+        records: What it answers about.
+        lock: To be held while it is asked, where several threads do.
+    """
 
     def __init__(self, records: Records) -> None:
+        self.lock = RLock()
         self.records = records
         self.height = records.rows.height
         self._few = {name: Coded.of(records.rows[name]) for name in FEW}
@@ -246,7 +253,7 @@ class Finder:
         Args:
             query: What is asked.
             ticked: Which records are ticked (n); none by default.
-            revision: Another number for each other ``ticked``.
+            revision: Another number for each other ``ticked``, whoever asks.
         """
         known = (query.filters, revision if query.ticked else -1)
         if self._kept is None or self._kept[0] != known:

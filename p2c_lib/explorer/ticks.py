@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from p2c_lib.explorer.query import Finder, Mask, Query
 from p2c_lib.places import plan_folder
 
 __all__ = ["Ticks", "ticks_file"]
+
+_revisions = count(1)
 
 
 def ticks_file(folder: Path) -> Path | None:
@@ -37,7 +40,7 @@ class Ticks:
 
     Attributes:
         mask: Which records are ticked (n).
-        revision: Another number after each change.
+        revision: Another number after each change, one that no other ticks have had.
     """
 
     def __init__(self, path: Path | None, finder: Finder) -> None:
@@ -54,7 +57,7 @@ class Ticks:
         self._steps: list[dict[str, Any]] = []
         self._seen: tuple[int, int] | None = None
         self.mask: Mask = np.zeros(finder.height, dtype=np.bool_)
-        self.revision = 0
+        self.revision = next(_revisions)
         self.fresh()
 
     def tick(self, records: npt.NDArray[Any], on: bool) -> None:
@@ -75,7 +78,7 @@ class Ticks:
         self._steps = []
         self._save()
         self.mask = np.zeros(self._finder.height, dtype=np.bool_)
-        self.revision += 1
+        self.revision = next(_revisions)
 
     def fresh(self) -> bool:
         """Read the file again where somebody else has written it since; says whether that was so."""
@@ -87,7 +90,7 @@ class Ticks:
         for step in self._steps:
             mask[self._meant(step)] = step["on"]
         self.mask = mask
-        self.revision += 1
+        self.revision = next(_revisions)
         return True
 
     def _step(self, step: dict[str, Any]) -> None:
@@ -103,7 +106,7 @@ class Ticks:
         mask = self.mask.copy()
         mask[meant] = step["on"]
         self.mask = mask
-        self.revision += 1
+        self.revision = next(_revisions)
         if not mask.any():
             self._steps = []  # saved as such with the next step
 

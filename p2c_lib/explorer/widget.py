@@ -15,6 +15,7 @@ from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import anywidget
 import numpy as np
@@ -38,6 +39,7 @@ __all__ = ["Explorer", "explore"]
 _LISTED = 20
 _AFTER = dict(zip(OUTCOMES, NOW[1:], strict=True))
 _ASSETS = files("p2c_lib.explorer")
+_finders: WeakValueDictionary[tuple[Any, ...], Finder] = WeakValueDictionary()
 _log = logging.getLogger(__name__)
 
 
@@ -62,18 +64,21 @@ class Explorer(anywidget.AnyWidget):
 
     def __init__(self, folder: Path, *, profile: str | Profile = "", tasks: Sequence[str] | None = None) -> None:
         self._folder, self._profile = folder, profile
-        self._lock = threading.RLock()
         self._threads: list[threading.Thread] = []
         self._is_busy = False
         self._opened = 0
         self._meant: tuple[int, Meant] | None = None
-        self._finder = Finder(load_records(folder, tasks))
+        self._finder, is_new = _finder_of(folder, tasks)
+        self._lock = self._finder.lock
         self._query, self._asked = Query(), 0
-        self._ticks = Ticks(ticks_file(folder), self._finder)
-        self._settle()
-        super().__init__(view=self._seen(), work={"stage": ""})
+        with self._lock:
+            self._ticks = Ticks(ticks_file(folder), self._finder)
+            self._settle()
+            view = self._seen()
+        super().__init__(view=view, work={"stage": ""})
         self.on_msg(self._told)
-        self._beside(self._finder.warm)
+        if is_new:
+            self._beside(self._finder.warm)
 
     # --- what the page says ------------------------------------------------------------------------------------
 
@@ -280,6 +285,20 @@ class Explorer(anywidget.AnyWidget):
         made = super()._repr_mimebundle_(**kwargs)
         data, metadata = made if isinstance(made, tuple) else (made or {}, {})
         return {**data, "text/html": page(self.view), "text/plain": f"Explorer of run {self.view['run']}"}, metadata
+
+
+def _finder_of(folder: Path, tasks: Sequence[str] | None) -> tuple[Finder, bool]:
+    """The finder of a run, and whether it is new; a cell that runs again does not hold the same records once more."""
+    try:
+        stat = (folder / "outcomes.parquet").stat()
+    except OSError:  # a run under way: it changes
+        return Finder(load_records(folder, tasks)), True
+    known = (folder.resolve(), None if tasks is None else tuple(tasks), stat.st_mtime_ns, stat.st_ino)
+    finder = _finders.get(known)
+    if finder is not None:
+        return finder, False
+    finder = _finders[known] = Finder(load_records(folder, tasks))
+    return finder, True
 
 
 def _plan_shown(meant: Meant, ticked: int) -> dict[str, Any]:
