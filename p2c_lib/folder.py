@@ -31,8 +31,10 @@ from p2c_lib.explain import BAD_KEYS, OUTCOME_COLUMNS, main_reasons
 from p2c_lib.model import TieOut
 from p2c_lib.places import make_private, task_folder, working_folder
 from p2c_lib.pull import MONEY
+from p2c_lib.quality import scores
 from p2c_lib.quirks import QUIRK_COLUMNS
 from p2c_lib.store import connect_store
+from p2c_lib.sums import SUM_COLUMNS
 from p2c_lib.threeway import Leg, three_way
 from p2c_lib.tieout import ACROSS_COLUMNS, across, tie_out
 
@@ -119,6 +121,9 @@ def _clear(folder: Path) -> None:
         "threeway.parquet",
         "migration.parquet",
         "history.parquet",
+        "trend.parquet",
+        "sums.parquet",
+        "quality.parquet",
         "checks.json",
         "report.html",
         "summary.md",
@@ -146,7 +151,7 @@ def finish(folder: Path, tasks: Sequence[str]) -> dict[str, Any]:
     """Put the results of the tasks together into the files of the run's folder; give ``run.json``."""
     run = read_run(folder)
     outcomes, unmapped, checks, facts = [OUTCOME_COLUMNS.to_frame()], [UNMAPPED_COLUMNS.to_frame()], [], []
-    waits, quirks = [WAIT_COLUMNS.to_frame()], [QUIRK_COLUMNS.to_frame()]
+    waits, quirks, added_up = [WAIT_COLUMNS.to_frame()], [QUIRK_COLUMNS.to_frame()], [SUM_COLUMNS.to_frame()]
     for task in tasks:
         place = task_folder(folder, task)
         if not (place / "summary.json").exists():
@@ -158,6 +163,8 @@ def finish(folder: Path, tasks: Sequence[str]) -> dict[str, Any]:
             unmapped.append(pl.read_parquet(place / "unmapped.parquet"))
             waits.append(pl.read_parquet(place / "waits.parquet"))
             quirks.append(pl.read_parquet(place / "quirks.parquet"))
+        if (place / "sums.parquet").exists():
+            added_up.append(pl.read_parquet(place / "sums.parquet"))
         if (place / "checks.json").exists():
             checks.extend(json.loads((place / "checks.json").read_text("utf-8")))
     table = pl.concat(outcomes)
@@ -166,7 +173,9 @@ def finish(folder: Path, tasks: Sequence[str]) -> dict[str, Any]:
     pl.concat(quirks).write_parquet(folder / "quirks.parquet")
     pl.concat(unmapped).write_parquet(folder / "unmapped.parquet")
     chains(pl.concat(waits), table).write_parquet(folder / "blocked.parquet")
+    pl.concat(added_up).write_parquet(folder / "sums.parquet")
     write_json(folder / "checks.json", checks)
+    scores(checks).write_parquet(folder / "quality.parquet")
     staged = three_ways(folder, facts)
     if staged is not None:
         staged.write_parquet(folder / "threeway.parquet")

@@ -1,10 +1,10 @@
 """Runs over time: what each one found, kept in tables of the store; since when a finding stands, whether it came back.
 
-A finding is a row that stands alone or a field that differs: task, key, field, side. Two tables lie in ``history``
-below the store: ``Outcome`` (what a run found, but for what is excluded) and ``Run`` (a row for each task of a run). A
-run counts only once its ``Run`` rows are there, and they are written last; so a run that was killed while it was
-appended has not happened, and appending it again is the whole of it. A task that failed says nothing: its findings stay
-as they were. Known quirks of templates are kept and are no findings.
+A finding is a row that stands alone or a field that differs: task, key, field, side. Three tables lie in ``history``
+below the store: ``Outcome`` (what a run found, but for what is excluded), ``Quality`` (how good its data was) and
+``Run`` (a row for each task of a run). A run counts only once its ``Run`` rows are there, and they are written last; so
+a run that was killed while it was appended has not happened, and appending it again is the whole of it. A task that
+failed says nothing: its findings stay as they were. Known quirks of templates are kept and are no findings.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from p2c_lib import quality
 from p2c_lib.config import Profile
 from p2c_lib.connect.metadata import near
 from p2c_lib.errors import P2CError, ParameterError, StoreError
@@ -36,6 +37,7 @@ FINDING = ["task", "key", "field", "side"]
 STATES = ("new", "reopened", "open", "fixed")
 _LACKS = "not_in_history"
 _FILES = 32
+RECENT = 30
 _COUNTS = ("source_rows", "destination_rows", "matched", "mismatched", "missing", "extra", "excluded", "blocked")
 _TABLES: Mapping[str, Declared] = read_entities(files("p2c_lib.store").joinpath("history.yaml").read_text("utf-8"))
 
@@ -67,7 +69,8 @@ def append(store: Store, folder: Path) -> pl.DataFrame:
 
     Args:
         store: That of the run's profile.
-        folder: The run's; ``history.parquet`` is written there: what `History.findings` gives as of this run.
+        folder: The run's; ``history.parquet`` is written there: what `History.findings` gives as of this run; so are
+            ``trend.parquet``, the newest runs up to this one, and in ``quality.parquet`` the scores of the run before.
 
     Returns:
         These findings.
@@ -90,15 +93,29 @@ def append(store: Store, folder: Path) -> pl.DataFrame:
     left = mine.filter(pl.col("number") >= rows.height)  # of an earlier end of the same run
     if left.height:
         history.store.delete_keys("Outcome", left, run_id=run)
-    for name, part in (("Outcome", rows), ("Run", _run_rows(facts))):
+    for name, part in (("Outcome", rows), *_quality_rows(folder, run), ("Run", _run_rows(facts))):
         version = history.store.merge(name, part, run_id=run).version
         if version and version % _FILES == 0:  # each run leaves a file, and each file costs 3 ms to look at
             history.store.compact(name)
     findings = history.findings(as_of=run)
     findings.write_parquet(folder / "history.parquet")
+    history.recent(run).write_parquet(folder / "trend.parquet")
+    if (folder / "quality.parquet").exists():
+        now = pl.read_parquet(folder / "quality.parquet")
+        quality.compared(now, history.quality_before(run)).write_parquet(folder / "quality.parquet")
     if facts.pop(_LACKS, None):
         write_json(folder / "run.json", facts)
     return findings
+
+
+def _quality_rows(folder: Path, run: str) -> list[tuple[str, pl.DataFrame]]:
+    """What a run says of the quality of its data, as it is kept; nothing of a run that an older version made."""
+    if not (folder / "quality.parquet").exists():
+        return []
+    told = pl.read_parquet(folder / "quality.parquet").filter(pl.col("checks") > 0)
+    names = ["task", "side", "dimension", "checks", "failed", "looked_at", "passed"]
+    kept = told.select(pl.lit(run).alias("run"), *names)
+    return [("Quality", kept.cast({name: _TABLES["Quality"].schema[name] for name in kept.columns}))]
 
 
 def _run_rows(facts: Mapping[str, Any]) -> pl.DataFrame:
@@ -276,6 +293,46 @@ class History:
         schema = pl.Schema({"run": pl.String(), "started": pl.Datetime("us", "UTC"), **texts})
         frame = pl.DataFrame(rows, schema=schema, orient="row")
         return frame.with_columns(pl.col("amount").cast(OUTCOME_COLUMNS["amount"]))
+
+    def recent(self, as_of: str, most: int = RECENT) -> pl.DataFrame:
+        """The newest runs up to one, by time.
+
+        Args:
+            as_of: The last of them.
+            most: How many.
+
+        Returns:
+            The columns of `runs` but for ``is_whole``.
+        """
+        runs = self.runs().drop("is_whole")
+        order = runs["run"].unique(maintain_order=True)
+        until = (order.index_of(self._known(as_of)) or 0) + 1
+        return runs.filter(pl.col("run").is_in(order.head(until).tail(most).implode()))
+
+    def quality(self) -> pl.DataFrame:
+        """How good the data of each run was.
+
+        Returns:
+            Columns run, started, then those of `quality.QUALITY_COLUMNS` (``before`` and ``change`` null), by time.
+        """
+        names = ["run", "task", "side", "dimension", "checks", "failed", "looked_at", "passed"]
+        kept = self.store.read("Quality", names)
+        runs = self.runs().select("run", "started").unique()
+        told = quality.scored(kept).with_columns(run=kept["run"])
+        return (
+            told.join(runs, on="run")
+            .select("run", "started", pl.exclude("run", "started"))
+            .sort("started", "run", "task", "side", "dimension")
+        )
+
+    def quality_before(self, run: str) -> pl.DataFrame:
+        """The scores of each task when it was last validated before a run: task, side, dimension, score."""
+        told = self.quality()
+        order = self.runs()["run"].unique(maintain_order=True)
+        earlier = order.head(order.index_of(run) or 0)
+        here = told.filter(pl.col("run").is_in(earlier.implode()))
+        last = here.group_by("task").agg(pl.col("run").last())
+        return here.join(last, on=["task", "run"]).select("task", "side", "dimension", "score")
 
     def summary(self, findings: pl.DataFrame) -> pl.DataFrame:
         """Findings counted by task and state, as people read them: task, one column for each of `STATES`, came_back."""

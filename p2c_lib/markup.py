@@ -70,4 +70,6 @@ def environment() -> jinja2.Environment:
     loader = jinja2.PackageLoader("p2c_lib", "assets")
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters["thousands"] = "{:,}".format
+    environment.filters["score"] = lambda score: "–" if score is None else f"{score:.1f}"
+    environment.filters["css_text"] = lambda text: re.sub(r"[^\w-]", "", text)
     return environment

@@ -22,6 +22,7 @@ from p2c_lib.config import Profile
 from p2c_lib.connect import Client, Entity, Metadata
 from p2c_lib.crossref import NONE, Crossref, read_crossref, resolve
 from p2c_lib.diff import FIELD_OUTCOMES, ROW_OUTCOMES, Outcomes, compare
+from p2c_lib.digest import combined, digest
 from p2c_lib.explain import explain, quirks_only
 from p2c_lib.folder import UNMAPPED_COLUMNS, create, save_failure, write_json
 from p2c_lib.history import conclude
@@ -41,6 +42,7 @@ from p2c_lib.sides import (
     read_sides,
     template_problems,
 )
+from p2c_lib.sums import sums
 from p2c_lib.tieout import line_faults
 from p2c_lib.validate import Check, SuiteResult, validate
 
@@ -207,13 +209,48 @@ def _leg_facts(task: Task) -> dict[str, Any]:
 
 
 def save(folder: Path, task: Task, sides: Sides, compared: Compared) -> dict[str, Any]:
-    """Write a task's frames and its summary to its folder (`task_folder`); give the summary."""
+    """Write a task's frames, sums, summary and how it was compared to its folder (`task_folder`); give the summary."""
     place = task_folder(folder, task.name)
     _save_frames(place, task, sides, compared)
-    facts = summary(task, sides, compared)
+    added_up = sums(task, compared.expected, compared.found, compared.outcomes)
+    added_up.write_parquet(place / "sums.parquet")
+    facts = summary(task, sides, compared) | {"inputs": inputs(task, sides), "how": how(task)}
     write_json(place / "summary.json", facts)
     write_json(place / "task.json", task.model_dump(mode="json"))
     return facts
+
+
+def inputs(task: Task, sides: Sides) -> dict[str, str]:
+    """SHA-256 of what was compared (`digest.digest`): ``source`` and ``destination`` as read, in the columns that the
+    task names, and ``rules``, the task as its template and overlays have it."""
+    rules = json.dumps(task.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+    return {
+        "source": digest(sides.source, mapping.source_columns(task)),
+        "destination": digest(sides.found, mapping.destination_columns(task)),
+        "rules": combined([rules]),
+    }
+
+
+def how(task: Task) -> dict[str, Any]:
+    """How a task is compared, as a reader of its report wants to know it: texts, and lists of texts."""
+    compared = [field for field in task.fields if field.is_compared]
+    normalised: dict[str, list[str]] = {}
+    for field in compared:
+        for name in field.normalise:
+            normalised.setdefault(name, []).append(field.destination)
+    return {
+        "title": task.title,
+        "key": [f"{theirs} = {ours}" for theirs, ours in task.key.items()],
+        "filter": [condition.words for condition in task.filter],
+        "scope": [condition.words for condition in task.destination.conditions],
+        "fields": len(compared),
+        "computed": [field.destination for field in compared if field.role == "computed"],
+        "tolerances": {f.destination: str(f.tolerance) for f in compared if f.tolerance},
+        "normalised": normalised,
+        "value_maps": sorted({field.value_map for field in compared if field.value_map}),
+        "quirks": len(task.quirks()),
+        "amount": task.amount,
+    }
 
 
 def save_ahead(

@@ -20,6 +20,7 @@ from p2c_lib import report
 from p2c_lib.errors import ParameterError, StoreError
 from p2c_lib.explain import OUTCOME_COLUMNS
 from p2c_lib.history import History, append
+from p2c_lib.markup import html_table
 from p2c_lib.store.tables import Store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -179,8 +180,8 @@ def test_several_append_at_once_and_none_is_lost(store, tmp_path):
 def test_the_report_of_a_kept_run_says_since_when(store, tmp_path):
     for number, found in enumerate([["A"], ["A", "B"]]):
         append(store, made(tmp_path, number, found))
-    page = str(report._since_when(tmp_path / "run001"))
+    page = html_table(report.since_when(tmp_path / "run001"))
     cells = [cell.strip() for cell in re.sub(r"<[^>]+>", "\n", page).split("\n") if cell.strip()]
     head = ["task", "new", "reopened", "open", "fixed", "oldest", "oldest age days"]
     assert cells == [*head, "accounts", "1", "0", "1", "0", "2026-01-01 00:00", "1.0"]
-    assert report._since_when(tmp_path) == "", "a run that is not kept says nothing"
+    assert report.since_when(tmp_path).is_empty(), "a run that is not kept says nothing"

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -21,7 +22,9 @@ from p2c_lib.errors import ParameterError
 from p2c_lib.explain import REASON_COLUMNS, money_text
 from p2c_lib.markup import html_table
 from p2c_lib.places import task_folder
+from p2c_lib.quality import compared
 from p2c_lib.quirks import QUIRK_COLUMNS
+from p2c_lib.sums import SUM_COLUMNS
 from p2c_lib.tieout import ACROSS_COLUMNS
 
 
@@ -166,8 +169,8 @@ def test_no_text_of_the_data_becomes_markup(run):
     assert list(tree.iter("script", "img", "iframe", "object", "embed", "base")) == []
     assert not [name for element in tree.iter() for name in element.attrib if name.startswith("on")]
     assert (
-        sum(HOSTILE in cell for row in cells(tree) for cell in row) == 5
-    )  # a field, a reason, a value, a check, its key
+        sum(HOSTILE in cell for row in cells(tree) for cell in row) == 6
+    )  # a field, a reason, a value, a check, its key, a parameter
 
 
 def test_nothing_is_fetched_and_every_link_leads_to_a_file(run):
@@ -265,3 +268,63 @@ def test_the_notebook_module_is_quick_to_import_and_leaves_no_trap_behind():
     spent, heavy, trap = json.loads(done.stdout)
     assert (heavy, trap) == ([], False)
     assert spent < 2.5  # 0.6 s on a quiet machine; with the grammar of addresses or Altair it is over 2.5 s
+
+
+def test_a_controller_finds_sums_how_it_was_done_and_a_place_to_sign(run):
+    summary = task_folder(run, "accounts") / "summary.json"
+    how = {"title": HOSTILE, "key": ["Account = number"], "filter": [f"name = {HOSTILE}"], "scope": [], "fields": 3}
+    how |= {"computed": [], "tolerances": {"Limit": "0.01"}, "normalised": {"trim": ["Name"]}, "value_maps": ["land"]}
+    inputs = dict.fromkeys(("source", "destination", "rules"), "ab" * 32)
+    more = {"how": how, "inputs": inputs, "source": "sales accounts", "destination": "fno Customers"}
+    folders.write_json(summary, json.loads(summary.read_text("utf-8")) | more)
+    counted = [
+        ("source", "read", 2),
+        ("source", "matched", 2),
+        ("destination", "read", 2),
+        ("destination", "matched", 1),
+    ]
+    added = [("accounts", side, outcome, "EUR", rows, Decimal("3")) for side, outcome, rows in counted]
+    made = pl.DataFrame(added, SUM_COLUMNS, orient="row")
+    made.write_parquet(task_folder(run, "accounts") / "sums.parquet")
+    folders.finish(run, ["accounts"])
+    tree = page(run)
+    told = cells(tree.get_element_by_id("sums"))
+    assert ["accounts", "source", "2", "2", "0", "0", "0", "0", "", "", "✓\u00a0ties"] in told
+    assert ["accounts", "destination", "2", "1", "0", "", "", "0", "0", "0", "✗\u00a0does\u00a0not\u00a0tie"] in told
+    assert "✗ not all" in tree.find(".//header").text_content()
+    said = tree.get_element_by_id("how").text_content()
+    for words in (
+        "sales accounts → fno Customers",
+        "Account = number",
+        HOSTILE,
+        "tolerance 0.01: Limit",
+        "blanks around",
+    ):
+        assert words in said
+    signed = tree.get_element_by_id("sign").text_content()
+    assert "4 rows are not in step" in signed and report.Figures.of(run).fingerprint in signed
+    assert [row[0] for row in cells(tree.get_element_by_id("sign"))] == [
+        "", "Prepared by", "Reviewed by", "Approved by", "Remarks"]  # fmt: skip
+    assert "ab" * 32 in tree.get_element_by_id("made").text_content()
+
+
+def test_the_report_says_how_good_the_data_are_and_what_changed(run):
+    quality = pl.read_parquet(run / "quality.parquet")
+    before = quality.with_columns(score=pl.when(pl.col("score").is_not_null()).then(90.0))
+    compared(quality, before).write_parquet(run / "quality.parquet")
+    told = cells(page(run).get_element_by_id("quality"))
+    assert told[1] == ["accounts", "source", "–", "–", "0.0", "–", "–", "0.0", "-90.0", "1", "1"]
+
+
+def test_a_task_is_held_beside_the_last_run_that_compared_it(run):
+    facts = json.loads((run / "run.json").read_text("utf-8"))
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    runs = [("a", 7001, '{"EUR": "2.5"}', None), ("b", None, "{}", "failed")]
+    runs.append((facts["run_id"], 4, '{"EUR": "1"}', None))
+    schema = ["run", "differing", "at_stake", "error", "task", "source_rows", "started"]
+    rows = [(*told, "accounts", 9, at + timedelta(days=day)) for day, told in enumerate(runs)]
+    pl.DataFrame(rows, schema, orient="row").write_parquet(run / "trend.parquet")
+    tree = page(run).get_element_by_id("trend")
+    assert cells(tree)[1] == ["accounts", "2026-01-01 00:00", "7,001", "4", "-6,997", "2.50 EUR", "1.00 EUR"]
+    drawn = [text.text for text in tree.iter("text") if text.text in ("7,001", "4")]
+    assert drawn == ["7,001", "4"]  # the failed run says nothing

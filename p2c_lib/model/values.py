@@ -114,6 +114,14 @@ class Condition(Part):
         return ~same if self.op == "ne" else same
 
     @property
+    def words(self) -> str:
+        """The condition as people read it: ``statecode = 0``, ``status in a, b``, ``name is not blank``."""
+        if self.op in ("is_blank", "not_blank"):
+            return f"{self.column} is {'not ' if self.op == 'not_blank' else ''}blank"
+        sign = {"eq": "=", "ne": "is not", "in": "in"}.get(self.op, self.op)
+        return f"{self.column} {sign} {', '.join(map(str, self.values))}"
+
+    @property
     def values(self) -> tuple[bool | int | str, ...]:
         """The values asked for: one for ``eq`` and ``ne``, any number for ``in``."""
         if isinstance(self.value, tuple):

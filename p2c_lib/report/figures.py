@@ -10,10 +10,13 @@ from typing import Any
 
 import polars as pl
 
+from p2c_lib.digest import combined
 from p2c_lib.errors import ParameterError
 from p2c_lib.explain import main_reasons
 from p2c_lib.folder import read_run
+from p2c_lib.quality import QUALITY_COLUMNS, worst_columns
 from p2c_lib.report import tables
+from p2c_lib.sums import SUM_COLUMNS, bridge, tied
 
 _NEEDED = ("checks.json", "outcomes.parquet", "reasons.parquet", "quirks.parquet")
 
@@ -129,6 +132,61 @@ class Figures:
     def unmapped(self) -> pl.DataFrame:
         """Source values that no value map knows (`folder.UNMAPPED_COLUMNS`)."""
         return self._read("unmapped")
+
+    @cached_property
+    def sums(self) -> pl.DataFrame:
+        """Rows and money of both sides by outcome (`sums.SUM_COLUMNS`); no row where an older version made the run."""
+        return self._read("sums") if self._has("sums") else SUM_COLUMNS.to_frame()
+
+    @cached_property
+    def tied(self) -> pl.DataFrame:
+        """Whether the outcomes of each side come to what was read of it: `sums.tied`."""
+        return tied(self.sums)
+
+    @cached_property
+    def bridge(self) -> pl.DataFrame:
+        """From the money of the source to that of the destination: `sums.bridge`."""
+        return bridge(self.sums)
+
+    @cached_property
+    def quality(self) -> pl.DataFrame:
+        """Scores of the data (`quality.QUALITY_COLUMNS`); no row where nothing was validated."""
+        return self._read("quality") if self._has("quality") else QUALITY_COLUMNS.to_frame()
+
+    @cached_property
+    def worst(self) -> pl.DataFrame:
+        """The columns with the lowest scores: `quality.worst_columns`."""
+        return worst_columns(self.checks)
+
+    @cached_property
+    def trend(self) -> pl.DataFrame:
+        """This run beside earlier ones of the same tasks: `tables.trend`."""
+        return tables.trend(self._read("trend"), self.run) if self._has("trend") else pl.DataFrame()
+
+    @cached_property
+    def since_last(self) -> pl.DataFrame:
+        """Each task beside the last run that compared it: `tables.since_last`."""
+        return tables.since_last(self._read("trend"), self.run) if self._has("trend") else pl.DataFrame()
+
+    @cached_property
+    def inputs(self) -> pl.DataFrame:
+        """SHA-256 of what was compared: task, source, destination, rules."""
+        rows = [{"task": task["task"], **task["inputs"]} for task in self.run["tasks"] if "inputs" in task]
+        return pl.DataFrame(rows, schema=dict.fromkeys(("task", "source", "destination", "rules"), pl.String))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """One SHA-256 for all that was compared, by name of the task; "" where an older version made the run."""
+        told = self.inputs.sort("task")
+        return combined([part for row in told.iter_rows() for part in row]) if told.height else ""
+
+    def docs(self, suite: str) -> str:
+        """The page of a suite in the Data Docs, relative to the folder; "" where there is none."""
+        found = sorted((self.folder / "docs" / "validations" / suite).glob(f"*/*/{suite}.html"))
+        return found[-1].relative_to(self.folder).as_posix() if found else ""
+
+    def _has(self, name: str) -> bool:
+        return (self.folder / f"{name}.parquet").exists()
 
     def _read(self, name: str) -> pl.DataFrame:
         return pl.read_parquet(self.folder / f"{name}.parquet")

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from p2c_lib import charts, threeway, tieout
 from p2c_lib.diff import ROW_OUTCOMES
 from p2c_lib.markup import environment, html_table
+from p2c_lib.quality import overall, wide
 from p2c_lib.report.figures import Figures
 from p2c_lib.report.summary import write_summary
 from p2c_lib.report.tables import (
@@ -27,11 +28,15 @@ from p2c_lib.report.tables import (
     TOP_UNMAPPED,
     document_table,
     field_counts,
+    how_table,
     over_tasks,
     samples,
     tie_table,
     with_money,
 )
+from p2c_lib.validate import DIMENSIONS
+
+SIGNERS = ("Prepared by", "Reviewed by", "Approved by")
 
 
 def _import_jsonschema() -> None:
@@ -77,6 +82,26 @@ def write_report(folder: Path) -> Path:
         verdict=figures.verdict,
         in_step=run["exit_code"] == 0,
         outcomes=ROW_OUTCOMES,
+        how=how_table(run).to_dicts(),
+        sums=_ticked(figures.tied),
+        bridge=_bridge(figures.bridge),
+        sums_tie=bool(figures.tied["ties"].all() and figures.bridge["ties"].all()) if figures.tied.height else None,
+        trend_chart=Markup(charts.static_html(charts.differing_over_time(figures.trend)))
+        if figures.trend.height > 1
+        else "",
+        since_last=Markup(html_table(figures.since_last, right=("at_stake_before", "at_stake_now")))
+        if figures.since_last.height and figures.since_last["last_run"].null_count() < figures.since_last.height
+        else "",
+        quality_chart=Markup(charts.static_html(charts.quality_heatmap(figures.quality)))
+        if figures.quality["checks"].sum()
+        else "",
+        quality=_quality(figures),
+        dimensions=DIMENSIONS,
+        facts=_facts(figures),
+        worst=_shown(figures.worst),
+        inputs=figures.inputs.to_dicts(),
+        fingerprint=figures.fingerprint,
+        signers=SIGNERS,
         stakes=dict(stakes.iter_rows()),
         outcome_chart=Markup(charts.static_html(charts.outcome_bars(done))) if done.height else "",
         field_chart=Markup(charts.static_html(charts.field_bars(fields))) if fields.height else "",
@@ -112,6 +137,45 @@ def write_report(folder: Path) -> Path:
     path.write_text(page, "utf-8")
     write_summary(figures)
     return path
+
+
+def _facts(figures: Figures) -> dict[str, Any]:
+    """The figures at the top of the page."""
+    done = [task for task in figures.run["tasks"] if "error" not in task]
+    return {
+        "compared": sum(task["source_rows"] for task in done),
+        "differing": figures.run["differing_rows"],
+        "failed": figures.failed.height,
+        "score": overall(figures.quality),
+    }
+
+
+def _ticked(tied: pl.DataFrame) -> str:
+    """Whether sums tie, with a tick or a cross for each side."""
+    if tied.is_empty():
+        return ""
+    return Markup(html_table(tied.with_columns(ties=_mark(pl.col("ties")))))
+
+
+def _mark(ties: pl.Expr) -> pl.Expr:
+    return pl.when(ties).then(pl.lit("✓\u00a0ties")).otherwise(pl.lit("✗\u00a0does\u00a0not\u00a0tie"))
+
+
+def _bridge(bridge: pl.DataFrame) -> str:
+    """The way from the money of the source to that of the destination, steps of nothing left blank."""
+    if bridge.is_empty():
+        return ""
+    steps = [name for name in bridge.columns if name not in ("task", "currency", "ties", "source", "destination")]
+    shown = bridge.with_columns(pl.when(pl.col(name) != 0).then(name).alias(name) for name in steps)
+    money = ["source", *steps, "destination"]
+    texts = with_money(shown, *money).insert_column(1, shown["currency"].fill_null("none"))
+    bare = texts.with_columns(pl.col(money).str.replace(r" [^ ]+$| \(no currency\)$", ""))
+    return Markup(html_table(bare.with_columns(ties=_mark(pl.col("ties"))), right=money))
+
+
+def _quality(figures: Figures) -> list[dict[str, Any]]:
+    """Scores by task and side, each with the page of its suite in the Data Docs."""
+    return [{**row, "docs": figures.docs(f"{row['task']}_{row['side']}")} for row in wide(figures.quality).to_dicts()]
 
 
 def _shown(frame: pl.DataFrame) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -255,3 +258,96 @@ def since_when(folder: Path) -> pl.DataFrame:
         oldest_age_days=pl.col("age_days").filter(stands).max(),
     )
     return told.sort("task")
+
+
+def trend(runs: pl.DataFrame, run: Mapping[str, Any]) -> pl.DataFrame:
+    """Runs that compared the same tasks, by time, this one last.
+
+    Args:
+        runs: What `History.recent` gives.
+        run: What stands in ``run.json``.
+
+    Returns:
+        Columns run, started (UTC), differing (rows not in step), source_rows; a run in which a task failed is left
+        out, for its rows are too few.
+    """
+    names = sorted(task["task"] for task in run["tasks"])
+    whole = runs.group_by("run", "started", maintain_order=True).agg(
+        pl.col("differing", "source_rows").cast(pl.Int64).sum(),
+        alike=pl.col("task").sort().str.join("|"),
+        failed=pl.col("error").is_not_null().any(),
+    )
+    alike = (pl.col("alike") == "|".join(names)) & ~pl.col("failed")
+    return whole.filter(alike).select("run", "started", "differing", "source_rows")
+
+
+def since_last(runs: pl.DataFrame, run: Mapping[str, Any]) -> pl.DataFrame:
+    """Each task of a run beside the last run before that compared it.
+
+    Args:
+        runs: What `History.recent` gives.
+        run: What stands in ``run.json``.
+
+    Returns:
+        Columns task, last_run (when, UTC), before, now (rows not in step), change, at_stake_before, at_stake_now
+        (text, a line a currency); what was null before is a task's first run.
+    """
+    done = runs.filter(pl.col("error").is_null())
+    before = done.filter(pl.col("run") != run["run_id"]).group_by("task").agg(pl.all().last())
+    now = done.filter(pl.col("run") == run["run_id"])
+    both = now.join(before, on="task", how="left", suffix="_before", maintain_order="left")
+    differing, earlier = pl.col("differing").cast(pl.Int64), pl.col("differing_before").cast(pl.Int64)
+    money = {
+        name: pl.Series([_stakes(told) for told in both[column]], dtype=pl.String)
+        for name, column in (("at_stake_before", "at_stake_before"), ("at_stake_now", "at_stake"))
+    }
+    return both.select(
+        "task",
+        pl.col("started_before").dt.strftime("%Y-%m-%d %H:%M").alias("last_run"),
+        earlier.alias("before"),
+        differing.alias("now"),
+        (differing - earlier).alias("change"),
+        **money,
+    )
+
+
+def _stakes(told: str | None) -> str:
+    amounts = json.loads(told or "{}")
+    return "\n".join(money_text(Decimal(amount), code or None) for code, amount in amounts.items())
+
+
+def how_table(run: Mapping[str, Any]) -> pl.DataFrame:
+    """What was compared, and how: a row for each task that came to its end.
+
+    Returns:
+        Columns task, from_to, key, rows (which of each side are meant), compared (what, and what counts as equal);
+        texts, a line each.
+    """
+    rows = []
+    for task in run["tasks"]:
+        how = task.get("how")
+        if how is None:
+            continue
+        equal = [f"{_NORMALISERS.get(name, name)} ({len(fields)} fields)" for name, fields in how["normalised"].items()]
+        said = [
+            f"{how['fields']} fields",
+            *([f"{len(how['computed'])} of them totals of the destination"] if how["computed"] else []),
+            *([f"value maps: {', '.join(how['value_maps'])}"] if how["value_maps"] else []),
+            *([f"tolerance {text}: {name}" for name, text in how["tolerances"].items()] or ["no tolerance"]),
+            *([f"representation only: {', '.join(equal)}"] if equal else []),
+        ]
+        meant = [f"source: {text}" for text in how["filter"]] or ["source: all rows"]
+        meant += [f"destination: {text}" for text in how["scope"]]
+        from_to = f"{task['source']} \u2192 {task['destination']}"
+        told = {"task": task["task"], "from_to": from_to, "key": "\n".join(how["key"])}
+        rows.append(told | {"rows": "\n".join(meant), "compared": "\n".join(said)})
+    names = ("task", "from_to", "key", "rows", "compared")
+    return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String))
+
+
+_NORMALISERS = {
+    "trim": "blanks around a text",
+    "case": "upper and lower case",
+    "blank": "blanks only and nothing",
+    "date": "time of day",
+}

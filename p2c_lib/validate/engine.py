@@ -269,7 +269,14 @@ def _check(entry: Any, failing_keys: tuple[str, ...]) -> Check:
         severity=str(meta.get("severity", "critical")),
         meta=meta,
         observed=found.get("observed_value"),
+        looked_at=_looked_at(found),
     )
+
+
+def _looked_at(found: Mapping[str, Any]) -> int | None:
+    """How many rows were looked at: all but those without a value, where the check is not about these."""
+    rows = found.get("element_count")
+    return None if rows is None else int(rows) - int(found.get("missing_count") or 0)
 
 
 def _statistics(checks: Sequence[Check], failing_rows: int) -> dict[str, int]:

@@ -19,7 +19,8 @@ class Check:
     `unexpected_count` counts all rows that failed; `failing_keys` names the first 1,000 distinct ones, in the order
     of the frame, a key of several columns joined with ``|`` and a null as the empty text. A check of a whole table
     or column (row count, maximum) has no failing rows; what it saw is in `observed`.
-    `unexpected_percent` is of the rows that were looked at: those not null, unless the check is about nulls.
+    `unexpected_percent` is of the rows that were looked at (`looked_at`): those not null, unless the check is about
+    nulls; None where a check is of a whole table or column.
     """
 
     expectation: str
@@ -32,6 +33,7 @@ class Check:
     severity: str
     meta: Mapping[str, Any]
     observed: Any = None
+    looked_at: int | None = None
 
     @property
     def says(self) -> str:
@@ -56,6 +58,7 @@ class Check:
             "severity": self.severity,
             "dimension": self.dimension,
             "success": self.success,
+            "looked_at": self.looked_at,
             "unexpected_count": self.unexpected_count,
             "unexpected_percent": self.unexpected_percent,
             "observed": plain(self.observed),
