@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from p2c_lib import apply as applying
 from p2c_lib import execution, load_notebook, load_ranges
 from p2c_lib.cli import app
+from p2c_lib.connect import Client
 from p2c_lib.errors import ConnectError, ParameterError, PlanError, SandboxError
 from p2c_lib.load import run_load
 from p2c_lib.load_plan import Load, approve, load_table, read_load, survey
@@ -119,6 +120,19 @@ def test_the_frames_of_a_bucket_are_gone_and_its_plan_is_approved_as_part_of_the
         assert json.loads(path.read_text())["approved"]["by"] == f"a tester, as part of load {load.hash[:12]}"
         assert not tasks_folder(path.parent.parent).exists()
         assert set(applying.journal_table(path.parent.parent)["outcome"]) == {"created"}
+
+
+def test_a_plan_reads_a_set_once_for_preflight_and_counts(loaded, pair, monkeypatch):
+    read, pages = [], Client.pages
+
+    def counted(client, entity, **how):
+        read.append(entity)
+        return pages(client, entity, **how)
+
+    monkeypatch.setattr(Client, "pages", counted)
+    planned(pair, "once", ["accounts", "contacts", "contacts_to_customer"])
+    sets = ("accounts", "contacts", "CustomersV2", "CDSContactPersons")
+    assert {name: read.count(name) for name in sets} == dict.fromkeys(sets, 1)
 
 
 def test_rows_that_differ_are_listed_and_changed_only_with_update(loaded, pair):
