@@ -265,13 +265,17 @@ def check_run(folder: Path, crossref: Crossref) -> None:
     if crossref.accepted().is_empty() or not path.exists():
         return
     missing = pl.read_parquet(path, columns=["task", "key", "outcome"]).filter(pl.col("outcome") == "missing")
+    facts = json.loads((folder / "run.json").read_text("utf-8"))["tasks"]
+    legs = {task["task"]: task["of"] for task in facts if task.get("leg") == 2}
+    missing = missing.with_columns(pl.col("task").replace(legs))
     entries = crossref.accepted().select("task", key="source_key")
     twice = missing.join(entries, on=["task", "key"], how="semi").unique().sort("task", "key")
     if twice.height:
         first = ", ".join(twice["key"].head(5))
+        what = "through CDS keys alone are joined on: plan these tasks on the direct route, or turn the pairs down"
         raise PlanError(
-            f"{folder}: {twice.height} rows ({first}) have been paired by the cross-reference since they were "
-            "compared, and a plan would create them a second time; compare again (p2c run)"
+            f"{folder}: {twice.height} rows ({first}) have a partner in the cross-reference, and a plan would create "
+            f"them a second time; {what if legs else 'compare again (p2c run)'}"
         )
 
 

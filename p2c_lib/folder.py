@@ -124,6 +124,7 @@ def _clear(folder: Path) -> None:
         "trend.parquet",
         "sums.parquet",
         "quality.parquet",
+        "proposals.parquet",
         "checks.json",
         "report.html",
         "summary.md",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import polars as pl
 import pytest
 
@@ -100,10 +102,18 @@ def test_a_file_that_is_no_cross_reference_is_refused(tmp_path):
         read_crossref(path)
 
 
-def test_a_run_that_would_create_a_paired_row_again_is_not_planned_from(tmp_path):
-    outcomes = {"task": ["accounts", "accounts"], "key": ["A1", "A2"], "outcome": ["missing", "extra"]}
+@pytest.mark.parametrize(
+    ("task", "facts", "words"),
+    [
+        pytest.param("accounts", {"task": "accounts"}, "compare again", id="direct"),
+        pytest.param("back", {"task": "back", "of": "accounts", "leg": 2}, "on the direct route", id="through CDS"),
+    ],
+)
+def test_a_run_that_would_create_a_paired_row_again_is_not_planned_from(tmp_path, task, facts, words):
+    outcomes = {"task": [task, task], "key": ["A1", "A2"], "outcome": ["missing", "extra"]}
     pl.DataFrame(outcomes).write_parquet(tmp_path / "outcomes.parquet")
+    (tmp_path / "run.json").write_text(json.dumps({"tasks": [facts]}))
     crossrefs.check_run(tmp_path, NONE)
     crossrefs.check_run(tmp_path, accepted(("A2", "C9", "P9")))
-    with pytest.raises(PlanError, match="A1"):
+    with pytest.raises(PlanError, match=f"A1.*{words}"):
         crossrefs.check_run(tmp_path, accepted(("A1", "C9", "P9")))

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from p2c_lib.errors import TemplateError
 from p2c_lib.model import find_task, load_templates
 from p2c_lib.proposals import find
 from p2c_lib.proposals.choice import LEAST, MARGIN, choose
@@ -80,6 +81,15 @@ def test_a_name_that_many_share_says_less_than_one_that_nobody_else_has():
     others = [company(name=f"Nobody {number}", phone=None, mail=None) for number in range(500)]
     assert statuses("accounts", [ours], [theirs], others) == [(0, 0, "proposed")]
     assert statuses("accounts", [ours], [theirs], chain) != [(0, 0, "proposed")]
+
+
+def test_evidence_that_no_field_fills_is_refused_and_a_site_may_name_its_own(tmp_path):
+    site = tmp_path / "site.yaml"
+    site.write_text("overlay: x\ntasks: {accounts: {evidence: {name: OrganisationName, mail: [PrimaryContactURL]}}}\n")
+    with pytest.raises(TemplateError, match=r"evidence.name: 'OrganisationName' is not among .* 'OrganizationName'"):
+        load_templates((site,))
+    site.write_text(site.read_text().replace("OrganisationName", "OrganizationName"))
+    assert find_task("accounts", load_templates((site,))).evidence.columns == ("OrganizationName", "PrimaryContactURL")
 
 
 def test_no_rows_no_proposals():

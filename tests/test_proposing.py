@@ -5,6 +5,7 @@ And beside it the value maps of the same run: what is accepted, and what it chan
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -83,7 +84,7 @@ def test_an_accepted_pair_is_updated_and_everything_that_refers_to_it_is_in_step
     chosen = [Chosen("TYPED-ANEW"), Chosen(blank["accountid"])]
     written = proposing.settle(run, TEMPLATES, file, read_crossref(file), chosen, "accepted", "a tester")
     assert written["by"].to_list() == ["a tester"] * 2
-    with pytest.raises(PlanError, match="a plan would create them a second time"):
+    with pytest.raises(PlanError, match="would create them a second time"):
         check_run(run, read_crossref(file))
 
     paired = pair.run("paired", tasks=TASKS)
@@ -108,6 +109,20 @@ def test_an_accepted_pair_is_updated_and_everything_that_refers_to_it_is_in_step
     assert folders.read_run(last)["exit_code"] == 0
     assert facts(last, "accounts")["destination_rows"] == before["destination_rows"]
     assert proposing.propose(last, TEMPLATES, read_crossref(profile.crossref_file)).is_empty()
+
+
+def test_a_range_of_keys_without_the_partner_leaves_the_row_out_and_does_not_create_it(pair, lost, tmp_path):
+    file, other = tmp_path / "crossref.csv", lost["other"]["accountnumber"]
+    proposing.propose(lost["run"], TEMPLATES, read_crossref(file), ["accounts"])
+    proposing.settle(lost["run"], TEMPLATES, file, read_crossref(file), [Chosen("TYPED-ANEW")], "accepted", "a tester")
+    task = find("accounts")
+    sides, metadata = workshop.kept_sides(lost["run"], task)
+    part = replace(sides, found=sides.found.filter(pl.col("CustomerAccount") != other))
+    compared = runs.compare_sides(task, part, metadata, crossref=read_crossref(file), is_part=True)
+    assert compared.outcomes.count("missing") == 0
+    left_out = compared.table.filter(pl.col("outcome") == "excluded")
+    assert left_out.select("key", "code").rows() == [("TYPED-ANEW", "cross_reference")]
+    assert "outside this range" in left_out["reason"][0]
 
 
 def test_a_pair_that_was_turned_down_is_not_proposed_again(pair, lost, tmp_path):
