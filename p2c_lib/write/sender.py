@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import cast
 
 import polars as pl
 
-from p2c_lib.channels import CHANNELS, FEW, Channel, Chunk, choose, offered, told
+from p2c_lib.channels import CHANNELS, FEW, choose, offered, told
 from p2c_lib.connect import Client
 from p2c_lib.errors import ConnectError, P2CError, PermissionDenied, SignInError, Throttled
 from p2c_lib.journal import FINAL, SETTLED, Journal
-from p2c_lib.pace import next_rows
 from p2c_lib.store import StoreClient
+from p2c_lib.write.lanes import Lane, Sent, call
 from p2c_lib.write.lots import TOLD, Lot, Work, answer_facts, intent_facts, works
 from p2c_lib.write.reading import addressed
 from p2c_lib.write.saved import Plan
@@ -28,28 +27,6 @@ __all__ = ["Sender"]
 
 _ATTEMPTS = 3  # how often one action of one run is sent when its answers keep getting lost
 _PATIENCE = 20  # and when the service keeps putting it off
-_ONE_BY_ONE = 8  # rows of a chunk whose calls take one each
-_FIRST_ROWS = 250  # of a call, until its time is known
-_AIM_S = 10.0  # seconds that a call should take at most: what a timeout cuts off must be looked up
-
-
-@dataclass(frozen=True)
-class _Sent:
-    """A chunk's answers, and how long its calls took; infinity when an answer was lost."""
-
-    answers: pl.DataFrame
-    seconds: float
-
-
-@dataclass
-class _Lane:
-    """Chunks of one work on their way."""
-
-    work: Work
-    channel: Channel
-    rows: int  # a call takes
-    ready: deque[tuple[Lot, Chunk]]
-    running: dict[Future[_Sent], Lot]
 
 
 class Sender:
@@ -158,7 +135,7 @@ class Sender:
             ready = pending.filter(~waits)
             if ready.is_empty():
                 break  # they wait for each other
-            self._send(work, channel, ready)
+            self._drain(Lane(work, channel), ready)
             pending = pending.filter(waits)
 
     def _addressed(self, work: Work) -> Work:
@@ -189,39 +166,32 @@ class Sender:
             mine = (batches == number) & is_open.fill_null(False)
             lot = work.lot(work.actions.filter(mine), pl.repeat("doubt", int(mine.sum()), eager=True))
             chunk = work.chunk(lot, self.seen.attempts(lot.actions["order"]), number)
-            self._drain(_Lane(work, channel, channel.rows_a_call, deque([(lot, chunk)]), {}), actions.clear())
+            self._drain(Lane(work, channel, deque([(lot, chunk)])), actions.clear())
             actions = actions.filter(~pl.col("order").is_in(lot.actions["order"].implode()))
         return actions
 
-    def _send(self, work: Work, channel: Channel, actions: pl.DataFrame) -> None:
-        size = channel.rows_a_call if channel.repeatable else min(_FIRST_ROWS, channel.rows_a_call)
-        self._drain(_Lane(work, channel, size, deque(), {}), actions)
-
     # --- the loop ---------------------------------------------------------------------------------------------
 
-    def _drain(self, lane: _Lane, actions: pl.DataFrame) -> None:
+    def _drain(self, lane: Lane, actions: pl.DataFrame) -> None:
         """Send chunks, some at once, until nothing of these actions and of what must be sent again is left."""
         work, channel = lane.work, lane.channel
-        parallel = min(work.client.limits.parallel, channel.lanes or work.client.limits.parallel)
         again: deque[Lot] = deque()
         at = 0
-        pool = ThreadPoolExecutor(parallel)
+        pool = ThreadPoolExecutor(lane.threads)
         try:
             while at < actions.height or again or lane.ready or lane.running:
-                while self.stop is None and len(lane.running) <= parallel:
+                while self.stop is None and len(lane.running) <= lane.threads:
                     if not lane.ready and again:
                         self._prepare(lane, again.popleft())
                     elif not lane.ready and at < actions.height:
-                        part = actions.slice(at, _next(lane, actions.height - at, parallel))
+                        part = actions.slice(at, lane.take(actions.height - at))
                         at += part.height
-                        doubt = (self.seen.states(part["order"]) == "doubt").fill_null(False)
-                        why = pl.select(pl.when(doubt).then(pl.lit("doubt")).otherwise(pl.lit("new"))).to_series()
-                        self._prepare(lane, work.lot(part, why))
+                        self._prepare(lane, work.lot(part, self._why(part["order"])))
                     elif not lane.ready:
                         break
                     if lane.ready:
                         lot, chunk = lane.ready.popleft()
-                        lane.running[pool.submit(_call, work.client, channel, chunk)] = lot
+                        lane.running[pool.submit(call, work.client, channel, chunk)] = lot
                 if self.stop is not None:
                     at = actions.height
                     again.clear()
@@ -232,7 +202,7 @@ class Sender:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _prepare(self, lane: _Lane, lot: Lot) -> None:
+    def _prepare(self, lane: Lane, lot: Lot) -> None:
         """Answer what needs no call (parent missing, done already, conflicts); note the rest as about to be sent."""
         work = lane.work
         lot = self._looked(work, self._held_back(lot))
@@ -242,9 +212,16 @@ class Sender:
         self.journal.intend(intent_facts(work, lot), batch=number, channel=lane.channel.name)
         lane.ready.append((lot, work.chunk(lot, self.seen.attempts(lot.actions["order"]), number)))
 
+    def _why(self, orders: pl.Series) -> pl.Series:
+        """Why actions are looked at that were not sent by this call yet."""
+        doubt = self.seen.are(orders, "doubt")
+        return pl.select(pl.when(doubt).then(pl.lit("doubt")).otherwise(pl.lit("new"))).to_series()
+
     def _held_back(self, lot: Lot) -> Lot:
         """Leave out, and note, what waits for a row that could not be made."""
         actions = lot.actions
+        if actions["staged_order"].null_count() == actions["after_order"].null_count() == actions.height:
+            return lot
         is_new = actions["why"] == "new"
         staged = actions["staged_order"].is_null() | self._stands(actions["staged_order"], SETTLED)
         # A parent that someone else made in the meantime is there as well.
@@ -264,7 +241,7 @@ class Sender:
         return Lot(actions.filter(~held))
 
     def _stands(self, orders: pl.Series, states: tuple[str, ...]) -> pl.Series:
-        return self.seen.states(orders.fill_null(0)).is_in(list(states)).fill_null(False)
+        return self.seen.are(orders.fill_null(0), *states)
 
     def _looked(self, work: Work, lot: Lot) -> Lot:
         """Look up what is in question; note what became of it, give what is to be sent."""
@@ -301,7 +278,7 @@ class Sender:
         known = orders.to_frame("order").join(before, on="order", how="left", maintain_order="left")["before"]
         return self.seen.attempts(orders).cast(pl.Int32) - known.cast(pl.Int32)
 
-    def _answered(self, lane: _Lane, done: Mapping[Future[_Sent], Lot]) -> list[Lot]:
+    def _answered(self, lane: Lane, done: Mapping[Future[Sent], Lot]) -> list[Lot]:
         """Note what was settled; give what must be looked at or sent again."""
         parts, again = [], list[Lot]()
         for future, lot in done.items():
@@ -315,9 +292,7 @@ class Sender:
                 state = pl.lit("open" if is_out else "doubt")
                 self._note(lot.actions.drop(*TOLD).with_columns(state=state, **facts))
                 continue
-            rows = lane.channel.rows_a_call
-            if not lane.channel.repeatable:
-                lane.rows = next_rows(lane.rows, lot.actions.height, sent.seconds, rows, _AIM_S)
+            lane.learn(lot.actions.height, sent.seconds)
             parts.append(lot.actions.drop(*TOLD).join(sent.answers, on="order"))
         if not parts:
             return again
@@ -327,7 +302,7 @@ class Sender:
             again += self._again(lane, str(kind[0]), rows_)
         return [lot for lot in again if self.stop is None]
 
-    def _again(self, lane: _Lane, kind: str, answers: pl.DataFrame) -> list[Lot]:
+    def _again(self, lane: Lane, kind: str, answers: pl.DataFrame) -> list[Lot]:
         work = lane.work
         if kind == "stop":
             self.stop = self.stop or PermissionDenied(
@@ -351,9 +326,8 @@ class Sender:
             self._write(lost)
             why = known["state"].replace_strict({"doubt": "lost", "conflict": "changed", "failed": "refused"})
         lot = work.lot(known.drop("state", "error", "status", "code"), why)
-        size = _ONE_BY_ONE if lane.channel.rows_a_call == 1 else lane.rows
         met = lot.actions.with_columns(said=known["error"], status=known["status"], code=known["code"])
-        return [Lot(part) for part in met.iter_slices(size) if part.height]
+        return [Lot(part) for part in met.iter_slices(lane.rows) if part.height]
 
     # --- what became of it ------------------------------------------------------------------------------------
 
@@ -373,7 +347,7 @@ class Sender:
     def _write(self, answers: pl.DataFrame) -> None:
         self.journal.answer(answer_facts(answers))
 
-    def _take_back(self, lane: _Lane) -> None:
+    def _take_back(self, lane: Lane) -> None:
         """Calls that have not begun are not made; the journal says so, lest they be looked up for nothing."""
         idle = [lane.running.pop(future) for future in list(lane.running) if future.cancel()]
         idle += [lot for lot, _ in lane.ready]
@@ -405,22 +379,3 @@ def _whole(work: Work) -> set[str]:
         return set()
     said = work.cells.filter(pl.col("sent").fill_null("") != "").group_by("property").agg(rows=pl.len())
     return set(said.filter(pl.col("rows") == work.actions.height)["property"])
-
-
-def _next(lane: _Lane, left: int, parallel: int) -> int:
-    """Rows to take next: a call's worth, or some that a lane sends one by one; the last ones are shared out."""
-    limits, share = lane.work.client.limits, math.ceil(left / parallel)
-    if lane.channel.rows_a_call == 1:
-        return min(_ONE_BY_ONE, share)
-    if lane.channel.repeatable:
-        return lane.rows
-    most = lane.rows if limits.rows_per_second is None else min(lane.rows, math.ceil(limits.rows_per_second))
-    return min(most, max(_FIRST_ROWS, share))
-
-
-def _call(client: Client, channel: Channel, chunk: Chunk) -> _Sent:
-    """Send a chunk; runs in a thread and touches nothing but the client."""
-    client.take_seconds()
-    answers = channel.send(client, chunk)
-    is_lost = chunk.actions.height > 1 and (answers["state"] == "doubt").all()
-    return _Sent(answers, math.inf if is_lost else client.take_seconds())
