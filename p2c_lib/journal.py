@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -157,6 +158,9 @@ class Journal:
     plan: str
     seen: States = field(default_factory=States)
     _file: BinaryIO | None = field(default=None, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _written: int = field(default=0, repr=False)
+    _synced: int = field(default=0, repr=False)
 
     @classmethod
     @contextmanager
@@ -197,13 +201,16 @@ class Journal:
         """
         return _read(path, plan)[0] if path.exists() else States()
 
-    def intend(self, actions: pl.DataFrame, *, batch: int, channel: str) -> None:
-        """Say what is about to be sent; when this returns, the lines are on disk.
+    def intend(self, actions: pl.DataFrame, *, batch: int, channel: str) -> int:
+        """Say what is about to be sent; it must not be sent before `sync` has come back.
 
         Args:
             actions: ``order`` and ``facts``: JSON members of the line, without braces (task, key, before, after ...).
             batch: Number of the chunk that they go out in.
             channel: How they go.
+
+        Returns:
+            What to give to `sync`.
         """
         orders = actions["order"]
         attempts = self.seen.attempts(orders) + 1
@@ -212,7 +219,7 @@ class Journal:
         self.seen.channels[batch] = channel
         tail = pl.concat_str(pl.lit(f',"batch":{batch},"channel":"{channel}",'), "facts")
         self._write("intent", actions.with_columns(attempt=attempts, tail=tail))
-        self.sync()
+        return self._written
 
     def answer(self, answers: pl.DataFrame) -> None:
         """Say what became of actions; with the system at once, on disk with the next `sync`.
@@ -232,10 +239,19 @@ class Journal:
         tail = pl.concat_str(pl.lit(',"outcome":"'), "state", pl.lit('"'), facts)
         self._write("answer", answers.with_columns(attempt=attempts, tail=tail))
 
-    def sync(self) -> None:
-        """Force everything written so far onto the disk."""
+    def sync(self, upto: int | None = None) -> None:
+        """Force what was written onto the disk; from any thread, and one forcing serves all who wait for it.
+
+        Args:
+            upto: As `intend` gave it: no more than that is needed; None for everything written so far.
+        """
         assert self._file is not None
-        os.fsync(self._file.fileno())
+        needed = self._written if upto is None else upto
+        with self._lock:
+            if self._synced < needed:
+                written = self._written
+                os.fsync(self._file.fileno())
+                self._synced = written
 
     def _write(self, phase: str, rows: pl.DataFrame) -> None:
         """Write a line a row: ``order``, ``attempt``, ``tail``."""
@@ -245,7 +261,9 @@ class Journal:
         line = pl.concat_str(head, pl.col("order"), pl.lit(',"attempt":'), pl.col("attempt"), "tail", pl.lit("}"))
         view = memoryview(f"{rows.select(line.str.join(chr(10))).item()}\n".encode())
         while view:  # an unbuffered write may take less than it was given
-            view = view[self._file.write(view) :]
+            done = self._file.write(view)
+            self._written += done
+            view = view[done:]
 
 
 def _read(path: Path, plan: str) -> tuple[States, int]:

@@ -1,14 +1,18 @@
 """What a journal keeps: any number of lines, whatever was cut off, and that it tells another plan's from its own."""
 
 import json
+import os
+from functools import partial
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from p2c_lib.channels import Channel, Chunk
 from p2c_lib.errors import PlanError
 from p2c_lib.journal import FINAL, Journal, States
+from p2c_lib.write.lanes import call
 
 PLAN = "ab" * 32
 STATES = ["created", "updated", "deleted", "already", "conflict", "failed", "held", "open", "doubt"]
@@ -112,3 +116,28 @@ def test_a_million_actions_take_a_few_bytes_each():
 
 def test_final_outcomes_are_not_sent_again_and_the_others_are():
     assert set(STATES) - set(FINAL) == {"held", "open", "doubt"}
+
+
+def test_lines_are_on_disk_before_a_chunk_goes_out_and_one_forcing_serves_several(tmp_path, monkeypatch):
+    forced = []
+    monkeypatch.setattr("os.fsync", lambda file: forced.append(os.fstat(file).st_size))
+    told = []
+    channel = Channel("slow", "", ("create",), 1, True, lambda client, chunk: told.append(len(forced)) or NOTHING)
+    with Journal.opened(tmp_path / "journal.jsonl", PLAN) as journal:
+        first = journal.intend(intents(1), batch=1, channel="slow")
+        second = journal.intend(intents(2), batch=2, channel="slow")
+        assert forced == [], "intending does not wait for the disk"
+        for mark in (second, first):
+            call(Nobody(), channel, Chunk(None, NOTHING, NOTHING, 1), partial(journal.sync, mark))
+    assert told == [1, 1], "each was forced before it went out, both of them at once"
+    assert forced == [(tmp_path / "journal.jsonl").stat().st_size]
+
+
+class Nobody:
+    """A client that is asked for nothing but the time."""
+
+    def take_seconds(self):
+        return 0.0
+
+
+NOTHING = pl.DataFrame(schema={"state": pl.String})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -37,14 +38,14 @@ class Lane:
     Attributes:
         work: What is being sent.
         channel: How.
-        ready: Chunks that the journal has as about to be sent.
+        ready: Chunks that the journal has as about to be sent, and what brings its lines onto the disk.
         running: Chunks that were given to a thread.
         rows: Of the next chunk.
     """
 
     work: Work
     channel: Channel
-    ready: deque[tuple[Lot, Chunk]] = field(default_factory=deque)
+    ready: deque[tuple[Lot, Chunk, Callable[[], None]]] = field(default_factory=deque)
     running: dict[Future[Sent], Lot] = field(default_factory=dict)
     rows: int = field(init=False)
 
@@ -102,13 +103,14 @@ class Lane:
             self.rows = next_rows(self.rows, rows, seconds, self.channel.rows_a_call, _AIM_S)
 
 
-def call(client: Client, channel: Channel, chunk: Chunk) -> Sent:
-    """Send a chunk; runs in a thread and touches nothing but the client.
+def call(client: Client, channel: Channel, chunk: Chunk, sync: Callable[[], None]) -> Sent:
+    """Send a chunk; runs in a thread and touches nothing but the client and the disk.
 
     Args:
         client: Of the destination.
         channel: How.
         chunk: The actions.
+        sync: Comes back when the journal's lines of the chunk are on disk; nothing goes out before.
 
     Returns:
         What became of them.
@@ -116,6 +118,7 @@ def call(client: Client, channel: Channel, chunk: Chunk) -> Sent:
     Raises:
         ConnectError: Or a child of it: the whole run must stop.
     """
+    sync()
     client.take_seconds()
     answers = channel.send(client, chunk)
     is_lost = chunk.actions.height > 1 and (answers["state"] == "doubt").all()

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 import polars as pl
@@ -103,6 +104,7 @@ class Sender:
                 ready.append(lot.actions)
         if not ready:
             return
+        self.journal.sync()
         actions = pl.concat(ready)
         going = rows.filter(pl.col("order").is_in(actions["order"].implode()))
         try:
@@ -166,7 +168,7 @@ class Sender:
             mine = (batches == number) & is_open.fill_null(False)
             lot = work.lot(work.actions.filter(mine), pl.repeat("doubt", int(mine.sum()), eager=True))
             chunk = work.chunk(lot, self.seen.attempts(lot.actions["order"]), number)
-            self._drain(Lane(work, channel, deque([(lot, chunk)])), actions.clear())
+            self._drain(Lane(work, channel, deque([(lot, chunk, self.journal.sync)])), actions.clear())
             actions = actions.filter(~pl.col("order").is_in(lot.actions["order"].implode()))
         return actions
 
@@ -190,8 +192,8 @@ class Sender:
                     elif not lane.ready:
                         break
                     if lane.ready:
-                        lot, chunk = lane.ready.popleft()
-                        lane.running[pool.submit(call, work.client, channel, chunk)] = lot
+                        lot, chunk, sync = lane.ready.popleft()
+                        lane.running[pool.submit(call, work.client, channel, chunk, sync)] = lot
                 if self.stop is not None:
                     at = actions.height
                     again.clear()
@@ -209,8 +211,9 @@ class Sender:
         if lot.actions.is_empty():
             return
         number = self.seen.batches + 1
-        self.journal.intend(intent_facts(work, lot), batch=number, channel=lane.channel.name)
-        lane.ready.append((lot, work.chunk(lot, self.seen.attempts(lot.actions["order"]), number)))
+        mark = self.journal.intend(intent_facts(work, lot), batch=number, channel=lane.channel.name)
+        chunk = work.chunk(lot, self.seen.attempts(lot.actions["order"]), number)
+        lane.ready.append((lot, chunk, partial(self.journal.sync, mark)))
 
     def _why(self, orders: pl.Series) -> pl.Series:
         """Why actions are looked at that were not sent by this call yet."""
@@ -350,7 +353,7 @@ class Sender:
     def _take_back(self, lane: Lane) -> None:
         """Calls that have not begun are not made; the journal says so, lest they be looked up for nothing."""
         idle = [lane.running.pop(future) for future in list(lane.running) if future.cancel()]
-        idle += [lot for lot, _ in lane.ready]
+        idle += [lot for lot, _, _ in lane.ready]
         lane.ready.clear()
         if idle:
             orders = pl.concat([lot.actions.select("order") for lot in idle])
