@@ -49,7 +49,7 @@ FORMULAS = "@jupyterlab/mathjax2-extension"  # would be fetched from outside, an
 _SOURCES = {
     "default-src": "'self'",
     # a widget's own script comes through its kernel's connection, as a blob
-    "script-src": "'self' 'unsafe-inline' 'unsafe-eval' blob: data:",
+    "script-src": "'self' 'unsafe-inline' blob:",
     "style-src": "'self' 'unsafe-inline'",
     "img-src": "'self' data: blob:",
     "font-src": "'self' data:",

@@ -83,7 +83,8 @@ def page(width: int = 1400, height: int = 1000) -> Iterator[tuple[Page, Seen]]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=list(_ARGUMENTS))
         try:
-            context = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True)
+            # a spinner that turns would cost more than what it waits for: nothing here has a graphics card
+            context = browser.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce")
             context.set_default_timeout(TIMEOUT_S * 1000)
             context.on("request", lambda request: seen.note(request.url))
             context.on("weberror", lambda error: seen.errors.append(str(error.error)))
