@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
 
 import polars as pl
 import pytest
 from app_server import MAIN, App, surroundings
 from browser import START_TIMEOUT_S, needs_chromium, page, shot
+from pair import Pair
 
 from p2c_lib.sandbox import lifecycle
 
@@ -16,36 +16,30 @@ SMALL = {"accounts": 60, "contacts": 10, "products": 40, "orders": 40}
 TASKS = ["accounts", "order_headers_to_sales"]
 
 
-def run(home: Path, name: str, *tasks: str) -> pl.DataFrame:
-    """What a run of these tasks finds, made by the command line."""
-    command = [*MAIN, "run", *tasks, "--no-notebooks", "--out", f"runs/{name}"]
-    done = subprocess.run(command, cwd=home, env=surroundings(home, P2C_SANDBOX_DIR=str(home / "sandbox")), text=True,
-                          capture_output=True, timeout=250, check=False)  # fmt: skip
-    assert done.returncode == 1, f"{done.stdout}\n{done.stderr}"
-    return pl.read_parquet(home / "runs" / name / "outcomes.parquet")
-
-
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    """A home with a sandbox that has differences in it."""
-    place = tmp_path_factory.mktemp("home")
-    lifecycle.start(place / "sandbox", counts=SMALL, drift=True, detach=True)
+def pair(tmp_path_factory):
+    held = Pair(tmp_path_factory.mktemp("home") / "sandbox", counts=SMALL, drift=True)
     try:
-        yield place
+        yield held
     finally:
-        lifecycle.stop(place / "sandbox")
+        lifecycle.stop(held.folder)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @needs_chromium
-def test_an_analyst_finds_opens_ticks_plans_approves_and_applies_until_a_record_is_in_step(home):
-    found = run(home, "first", *TASKS)
+def test_an_analyst_finds_opens_ticks_plans_approves_and_applies_until_a_record_is_in_step(pair):
+    home, sandbox = pair.folder.parent, str(pair.folder)
+    command = [*MAIN, "run", *TASKS, "--no-notebooks", "--out", "runs/first"]
+    done = subprocess.run(command, cwd=home, env=surroundings(home, P2C_SANDBOX_DIR=sandbox), text=True,
+                          capture_output=True, timeout=250, check=False)  # fmt: skip
+    assert done.returncode == 1, f"{done.stdout}\n{done.stderr}"
+    found = pl.read_parquet(home / "runs" / "first" / "outcomes.parquet")
     differing = found.filter(task="accounts", side="both").filter(pl.col("field").is_not_null())
     fields = differing.filter((pl.col("outcome") == "different").all().over("key"))
     key = fields["key"][0]
     wrong = fields.filter(key=key)
-    app = App(home, "--port", "0", P2C_SANDBOX_DIR=str(home / "sandbox"))
+    app = App(home, "--port", "0", P2C_SANDBOX_DIR=sandbox)
     try:
         with page() as (tab, seen):
             tab.goto(f"{app.url}/?token={app.token}", wait_until="commit", timeout=START_TIMEOUT_S * 1000)
@@ -97,6 +91,6 @@ def test_an_analyst_finds_opens_ticks_plans_approves_and_applies_until_a_record_
             shot(tab, "app-7-ended")
     finally:
         app.stop()
-    again = run(home, "second", "accounts")
-    assert key not in again.filter(task="accounts")["key"]
-    assert again.filter(task="accounts")["key"].n_unique() == found.filter(task="accounts")["key"].n_unique() - 1
+    before = found.filter(task="accounts")["key"].n_unique()
+    again = pl.read_parquet(pair.run("again", tasks=["accounts"]) / "outcomes.parquet")
+    assert key not in again["key"] and again["key"].n_unique() == before - 1
