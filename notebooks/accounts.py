@@ -32,6 +32,7 @@ out: str = ""  # folder of the run; "" makes a new one below runs/
 sample: int = 10  # rows shown in a table of examples
 lag_minutes: int = 0  # how long a change may take to arrive
 route: str = "direct"  # or "cds": by way of the store between the two systems
+unmask: str = ""  # personal columns to show as they are, by name, commas between
 
 # %%
 from p2c_lib import notebook
@@ -46,6 +47,7 @@ run = notebook.start(
     sample=sample,
     lag_minutes=lag_minutes,
     route=route,
+    unmask=unmask,
 )
 
 # %% [markdown]

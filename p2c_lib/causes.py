@@ -13,11 +13,12 @@ from typing import Any, get_args
 import polars as pl
 
 from p2c_lib.errors import PlanError, TemplateError
+from p2c_lib.masking import site_masker
 from p2c_lib.model import System
 from p2c_lib.model.overlays import Node, Sources, change_list, read, read_file, suggest
 from p2c_lib.places import plan_folder
 from p2c_lib.pull import MONEY
-from p2c_lib.write import read_list, read_plan
+from p2c_lib.write import Plan, read_list, read_plan
 from p2c_lib.write.answers import answers
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "failed_again",
     "failures",
     "load_causes",
+    "masked_words",
     "save_failures",
 ]
 
@@ -208,14 +210,16 @@ def failures(run_dir: Path, causes: Sequence[Cause]) -> pl.DataFrame:
         causes: The table, as `load_causes` gives it.
 
     Returns:
-        Columns of `FAILED`, by ``order``.
+        Columns of `FAILED`, by ``order``; personal values are masked in all of them.
 
     Raises:
         PlanError: There is no plan, or plan or journal are broken.
     """
     plan = read_plan(run_dir)
     refused = answers(plan).filter(pl.col("outcome") == "failed")
+    refused = masked_words(plan, refused, "error")
     sent = plan.sendable().filter(pl.col("wire") != "computed")
+    sent = site_masker().cells(sent, plan.head.get("masked", {}), "sent")
     actions = sent.group_by("order", maintain_order=True).agg(
         pl.col("task", "system", "entity", "action", "key", "currency").first(),
         fields=pl.col("field").str.join(", "),
@@ -227,6 +231,28 @@ def failures(run_dir: Path, causes: Sequence[Cause]) -> pl.DataFrame:
     )
     told = explained(rows.select("message", "code", "system"), causes)
     return pl.concat([rows, told], how="horizontal").select(FAILED.names()).cast(FAILED)
+
+
+def masked_words(plan: Plan, rows: pl.DataFrame, *columns: str) -> pl.DataFrame:
+    """Take the personal values of a plan's rows out of texts about them.
+
+    Args:
+        plan: The plan; its head names the personal fields.
+        rows: With ``order`` and the columns: a service's words, why an action is held.
+        columns: What to look through.
+
+    Returns:
+        The rows, with tokens in the place of their own values.
+    """
+    fields = [(task, name) for task, names in plan.head.get("masked", {}).items() for name in names]
+    if not fields or rows.is_empty():
+        return rows
+    personal = pl.DataFrame(fields, schema={"task": pl.String, "field": pl.String}, orient="row")
+    cells = plan.rows.join(rows.select("order"), on="order", how="semi").join(
+        personal, on=["task", "field"], how="semi"
+    )
+    values = [cells.select("order", value=name) for name in ("before", "after", "was", "sent")]
+    return site_masker().words(rows, pl.concat(values).drop_nulls(), *columns)
 
 
 def _message() -> pl.Expr:

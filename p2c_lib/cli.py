@@ -79,6 +79,10 @@ def run(
     threshold: Threshold = None,
     route: RouteOption = "direct",
     workbook: Annotated[bool, typer.Option("--workbook", help="Write workbook.xlsx with every row too.")] = False,
+    unmask: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="Show this personal column's values as they are; may be repeated."),
+    ] = None,
 ) -> None:
     """Compare tasks of both systems: outcomes, reasons, report. Nothing is written to either system."""
     from p2c_lib import execution, legs
@@ -86,7 +90,7 @@ def run(
     from p2c_lib.parameters import profile_for
 
     way = legs.check_route(route)
-    chosen = profile_for(profile, company)
+    chosen = profile_for(profile, company, unmask or ())
     if threshold is not None:
         chosen = chosen.model_copy(update={"threshold": threshold})
     templates = legs.templates_for(chosen, way)

@@ -128,7 +128,10 @@ class StorePlace(_Frozen):
 
 
 class Profile(_Frozen):
-    """Two systems and how to reach them; equal profiles give equal runs."""
+    """Two systems and how to reach them; equal profiles give equal runs.
+
+    ``unmask`` names personal columns whose values are shown as they are.
+    """
 
     name: str
     sales: Endpoint
@@ -139,6 +142,7 @@ class Profile(_Frozen):
     store: StorePlace = StorePlace()
     overlays: tuple[Path, ...] = ()
     threshold: int = Field(0, ge=0)
+    unmask: tuple[str, ...] = ()
     verify: bool = True
     ca_file: Path | None = None
     crossref: Path | None = None
@@ -162,6 +166,7 @@ class _Environment(BaseSettings):
     store: StorePlace | None = None
     overlays: tuple[Path, ...] | None = None
     threshold: int | None = None
+    unmask: tuple[str, ...] | None = None
     verify: bool | None = None
     ca_file: Path | None = None
     crossref: Path | None = None

@@ -14,6 +14,7 @@ import polars as pl
 
 from p2c_lib.cells import as_text
 from p2c_lib.errors import ParameterError
+from p2c_lib.masking import Masker, personal_fields, personal_sources
 from p2c_lib.model import FieldMap, Task, TieOut
 from p2c_lib.model.tables import rule_text
 from p2c_lib.pull import MONEY
@@ -52,6 +53,7 @@ class Frames:
         rows: Outcomes of rows, those of `diff.Outcomes.rows`.
         outcomes: The explained table of everything that is not matched.
         freight_tax: Freight Tax lines at the destination, of a task of lines that has them: ``document``, ``amount``.
+        masker: Makes tokens of personal values; None shows them.
     """
 
     task: Task
@@ -61,6 +63,7 @@ class Frames:
     rows: pl.LazyFrame
     outcomes: pl.LazyFrame
     freight_tax: pl.LazyFrame | None = None
+    masker: Masker | None = None
 
 
 @dataclass(frozen=True)
@@ -224,11 +227,20 @@ def document_of(frames: Frames, how: TieOut, key: str | None) -> str:
 
 def _sides(frames: Frames, rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
     """The three sides of some rows of outcomes, every value as text."""
-    return {
+    sides = {
         "source": _picked(frames.source, rows["source_row"]),
         "expected": _picked(frames.expected, rows["source_row"]),
         "found": _picked(frames.found, rows["destination_row"]),
     }
+    if frames.masker is None:
+        return sides
+    ours = {"source": personal_sources(frames.task)}
+    hidden = ours | dict.fromkeys(("expected", "found"), personal_fields(frames.task))
+    return {side: _masked(frame, hidden[side], frames.masker) for side, frame in sides.items()}
+
+
+def _masked(frame: pl.DataFrame, columns: Sequence[str], masker: Masker) -> pl.DataFrame:
+    return frame.with_columns(masker.series(frame[name]) for name in columns if name in frame.columns)
 
 
 def _picked(frame: pl.LazyFrame, numbers: pl.Series) -> pl.DataFrame:

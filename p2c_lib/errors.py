@@ -26,6 +26,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 __all__ = [
+    "OURS",
+    "WITHHELD",
     "ConfigError",
     "Conflict",
     "ConnectError",
@@ -64,6 +66,12 @@ _CAUSES = {
     "ParameterError": "a parameter is wrong",
     "SandboxError": "the sandbox failed",
 }
+
+
+OURS = ("P2CError", *_CAUSES)
+"""Names of our errors: what they say was written to be shown, with no personal value in it."""
+WITHHELD = "what it said is kept apart, as it may hold values of rows"
+"""In the place of the words of an error that is none of ours."""
 
 
 def in_words(kind: str, message: str, where: str = "") -> str:

@@ -133,6 +133,7 @@ def _in_notebooks(
                     "company": profile.fno.company,
                     "out": str(folder.resolve()),
                     "lag_minutes": int(lag.total_seconds() // 60),
+                    "unmask": ", ".join(profile.unmask),
                 }
                 output = folder / "notebooks" / f"{name}.ipynb"
                 try:

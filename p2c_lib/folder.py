@@ -26,8 +26,9 @@ import polars as pl
 
 from p2c_lib.chains import WAIT_COLUMNS, chains
 from p2c_lib.config import Profile, home
-from p2c_lib.errors import P2CError, ParameterError, in_words
+from p2c_lib.errors import WITHHELD, P2CError, ParameterError, in_words
 from p2c_lib.explain import BAD_KEYS, OUTCOME_COLUMNS, main_reasons
+from p2c_lib.masking import site_masker
 from p2c_lib.model import TieOut
 from p2c_lib.places import make_private, task_folder, working_folder
 from p2c_lib.pull import MONEY
@@ -88,6 +89,7 @@ def create(out: Path | None, profile: Profile, parameters: Mapping[str, Any], *,
         "fno_url": profile.fno.url,
         **({"route": "cds", "cds_url": cds_url} if (cds_url := _store_url(profile, parameters)) else {}),
         "threshold": profile.threshold,
+        **({"unmask": list(profile.unmask)} if profile.unmask else {}),
         "parameters": dict(parameters),
         "versions": {"p2c": version("p2c"), "polars": pl.__version__, "python": platform.python_version()},
         "tasks": [],
@@ -137,15 +139,20 @@ def save_failure(folder: Path, task: str, error: Exception) -> None:
     """Record that a task did not come to its end, and why; of what is no error of ours also where it arose."""
     place = task_folder(folder, task)
     place.mkdir(parents=True, exist_ok=True)
-    where = ""
+    where, said = "", str(error)
+    kept = "\n".join(getattr(error, "__notes__", ()))  # of an error in a notebook's kernel
     if not isinstance(error, P2CError):
         frames = traceback.extract_tb(error.__traceback__)
         where = next(
             (f"line {f.lineno} of {Path(f.filename).name}" for f in reversed(frames) if _LIBRARY in f.filename), ""
         )
-        (place / "traceback.txt").write_text("".join(traceback.format_exception(error)), "utf-8")
-        where += f" (all of it: {place / 'traceback.txt'})"
-    write_json(place / "summary.json", {"task": task, "error": in_words(type(error).__name__, str(error), where)})
+        kept = "".join(traceback.format_exception(error))
+        where, said = f"{where} (all of it: {place / 'traceback.txt'})", WITHHELD
+    elif kept:
+        said += f" ({place / 'traceback.txt'})"
+    if kept:
+        (place / "traceback.txt").write_text(kept, "utf-8")
+    write_json(place / "summary.json", {"task": task, "error": in_words(type(error).__name__, said, where)})
 
 
 def finish(folder: Path, tasks: Sequence[str]) -> dict[str, Any]:
@@ -199,7 +206,7 @@ def three_ways(folder: Path, facts: Sequence[Mapping[str, Any]]) -> pl.DataFrame
     """Compare source, store and destination for every task whose two legs are in the run.
 
     Returns:
-        Columns of `THREE_WAY`; None where the run has no such task.
+        Columns of `THREE_WAY`, personal values masked; None where the run has no such task.
     """
     legs: dict[str, dict[int, Mapping[str, Any]]] = {}
     for task in facts:
@@ -209,7 +216,10 @@ def three_ways(folder: Path, facts: Sequence[Mapping[str, Any]]) -> pl.DataFrame
     found = [
         three_way(of, _leg(folder, both[1]), _leg(folder, both[2]), at) for of, both in legs.items() if len(both) == 2
     ]
-    return pl.concat(found) if found else None
+    if not found:
+        return None
+    masked = {of: [name for facts in both.values() for name in facts.get("masked", ())] for of, both in legs.items()}
+    return site_masker().cells(pl.concat(found), masked, "source", "staged", "expected", "found")
 
 
 def _leg(folder: Path, facts: Mapping[str, Any]) -> Leg:

@@ -6,6 +6,7 @@ fresh one.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +16,7 @@ from jupyter_client.client import KernelClient
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.utils import run_sync
 
-from p2c_lib.errors import P2CError, ParameterError, in_words
+from p2c_lib.errors import OURS, WITHHELD, P2CError, ParameterError, in_words
 from p2c_lib.memory import ENVIRONMENT
 
 __all__ = ["Kernel"]
@@ -83,7 +84,12 @@ class Kernel:
             except papermill.PapermillExecutionError as error:
                 self.stop()
                 where = f"cell {error.exec_count} of {output.name}"
-                raise P2CError(in_words(error.ename, error.evalue, where)) from None
+                if error.ename in OURS:
+                    raise P2CError(in_words(error.ename, error.evalue, where)) from None
+                _withhold(output)
+                told = P2CError(in_words(error.ename, WITHHELD, where))
+                told.add_note("\n".join(error.traceback))
+                raise told from None
             except CellTimeoutError:
                 self.stop()
                 raise P2CError(f"{output.name}: a cell ran longer than {timeout_s} s; give --timeout-s more") from None
@@ -139,3 +145,13 @@ class Kernel:
         if manager is not None:
             run_sync(manager.shutdown_kernel)(now=True)
             run_sync(manager.cleanup_resources)()
+
+
+def _withhold(output: Path) -> None:
+    """Take out of a saved notebook what an error that is none of ours said: nobody wrote it with values in mind."""
+    notebook = json.loads(output.read_text("utf-8"))
+    for cell in notebook["cells"]:
+        for shown in cell.get("outputs", ()):
+            if shown["output_type"] == "error" and shown["ename"] not in OURS:
+                shown |= {"evalue": WITHHELD, "traceback": [f"{shown['ename']}: {WITHHELD}"]}
+    output.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", "utf-8")

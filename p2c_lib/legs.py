@@ -14,6 +14,7 @@ import polars as pl
 
 from p2c_lib.config import Profile
 from p2c_lib.errors import ParameterError
+from p2c_lib.masking import unmasked
 from p2c_lib.model import Route, Task, Template, all_tasks, find_task, load_templates
 from p2c_lib.places import tasks_folder
 
@@ -32,8 +33,13 @@ def check_route(route: str) -> Route:
 
 
 def templates_for(profile: Profile, route: Route | None = "direct") -> dict[str, Template]:
-    """Load a route's templates (None: of both) with the overlays and the organisation of a profile."""
-    return load_templates(profile.overlays, route=route, settings={"organization": profile.organization})
+    """Load a route's templates (None: of both) with the overlays, the organisation and the unmasked columns
+    of a profile."""
+    settings = {"organization": profile.organization}
+    wanted = load_templates(profile.overlays, route=route, settings=settings)
+    if not profile.unmask:
+        return wanted
+    return unmasked(wanted, profile.unmask, load_templates(profile.overlays, route=None).values())
 
 
 def chosen(names: Iterable[str], templates: Mapping[str, Template]) -> list[Task]:

@@ -23,7 +23,7 @@ from p2c_lib import apply as applying
 from p2c_lib import folder as folders
 from p2c_lib import run as runs
 from p2c_lib import write
-from p2c_lib.causes import load_causes, save_failures
+from p2c_lib.causes import load_causes, masked_words, save_failures
 from p2c_lib.config import Profile
 from p2c_lib.connect import Client
 from p2c_lib.crossref import read_crossref
@@ -345,6 +345,7 @@ def _told(place: Path) -> pl.DataFrame:
     if not _is_approved(place):
         return pl.DataFrame(schema=_TOLD)
     table = applying.journal_table(place)
+    table = masked_words(write.read_plan(place), table, "held")
     if (table["outcome"] == "failed").any():
         refused = save_failures(place, load_causes()).select("order", "message", "cause", to_do="remedy")
         table = table.join(refused, on="order", how="left", maintain_order="left")

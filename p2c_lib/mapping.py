@@ -108,7 +108,7 @@ def expected(source: pl.DataFrame, task: Task, destination: Entity) -> Expected:
             unmapped.append(lost.select("row", field=pl.lit(field.destination), value="value"))
         elif lost.height:
             where = f"{task.name}: {field.source} -> {field.destination}"
-            problems.append(_told(where, lost, source.height, rows.schema[field.destination]))
+            problems.append(_told(where, lost, source.height, rows.schema[field.destination], field.personal))
     if problems:
         raise SchemaError("\n".join(problems))
     return Expected(rows, pl.concat(unmapped))
@@ -134,8 +134,9 @@ def project(found: pl.DataFrame, task: Task, destination: Entity) -> pl.DataFram
     casts = [_cast(pl.col(name), found.schema[name], _dtype(name, destination), name).alias(name) for name in names]
     rows = found.select(casts)
     lost = {name: _lost(found, name, rows[name]) for name in names}
+    personal = {field.destination for field in task.fields if field.personal}
     problems = [
-        _told(f"{task.name}: {destination.name}.{name}", cells, found.height, rows.schema[name])
+        _told(f"{task.name}: {destination.name}.{name}", cells, found.height, rows.schema[name], name in personal)
         for name, cells in lost.items()
         if cells.height
     ]
@@ -210,8 +211,10 @@ def _lost(before: pl.DataFrame, name: str, after: pl.Series, *, always: bool = F
     return values.select(row=numbers, value="value")
 
 
-def _told(where: str, lost: pl.DataFrame, height: int, dtype: pl.DataType) -> str:
+def _told(where: str, lost: pl.DataFrame, height: int, dtype: pl.DataType, is_personal: bool) -> str:
     shown = ", ".join(f"'{value}'" for value in lost["value"].unique(maintain_order=True)[:_SHOWN])
+    if is_personal:
+        shown = "not shown, as they are personal"
     return f"{where}: {lost.height} of {height} rows have a value that is no {dtype}: {shown}"
 
 

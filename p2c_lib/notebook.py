@@ -27,6 +27,7 @@ from p2c_lib.crossref import check_run, read_crossref
 from p2c_lib.diff import ROW_OUTCOMES
 from p2c_lib.legs import check_route, templates_for
 from p2c_lib.legs import chosen as chosen_tasks
+from p2c_lib.masking import names_of
 from p2c_lib.model import Task, Template, TieOut, all_tasks, describe, find_task, load_templates
 from p2c_lib.parameters import check_mode, check_parameters, profile_for
 from p2c_lib.places import task_folder
@@ -376,6 +377,7 @@ def start(
     sample: int = 10,
     lag_minutes: int = 0,
     route: str = "direct",
+    unmask: str = "",
 ) -> Session:
     """Begin a notebook for one task; nothing is read yet.
 
@@ -389,16 +391,17 @@ def start(
         sample: Rows shown in a table of examples.
         lag_minutes: How long a change may take to arrive before it counts as a difference to act on.
         route: ``direct``, or ``cds`` by way of the store between the systems.
+        unmask: Names of personal columns, commas between, whose values are shown as they are.
 
     Raises:
         ParameterError: A value is unknown or of another type, with what would be right.
     """
     given = {"task": task, "profile": profile, "company": company, "mode": mode, "approved_by": approved_by, "out": out,
-             "route": route}  # fmt: skip
+             "route": route, "unmask": unmask}  # fmt: skip
     check_parameters(given | {"sample": sample, "lag_minutes": lag_minutes},
                      dict.fromkeys(given, str) | {"sample": int, "lag_minutes": int})  # fmt: skip
     check_mode(mode, approved_by)
-    chosen = profile_for(profile, company)
+    chosen = profile_for(profile, company, names_of(unmask))
     templates = templates_for(chosen, check_route(route))
     found = chosen_tasks([task], templates)
     shared = bool(out) and (Path(out) / "run.json").exists()

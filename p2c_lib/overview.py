@@ -139,7 +139,7 @@ def look(*, run: str = "", profile: str = "", company: str = "") -> Overview:
     """
     given = {"run": run, "profile": profile, "company": company}
     check_parameters(given, dict.fromkeys(given, str))
-    chosen = profile_for(profile, company)
+    chosen = profile_for(profile, company, read_run(Path(run)).get("unmask", ()) if run else ())
     templates = templates_for(chosen)
     if run:
         is_direct = read_run(Path(run)).get("route", "direct") == "direct"

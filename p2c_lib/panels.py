@@ -14,6 +14,7 @@ import polars as pl
 
 from p2c_lib import charts, drill, funnel, report
 from p2c_lib.explain import main_reasons, money_text
+from p2c_lib.masking import site_masker
 from p2c_lib.model import Task, Template, TieOut, all_tasks
 from p2c_lib.places import task_folder
 from p2c_lib.show import details, figure, table, words
@@ -137,7 +138,8 @@ def kept(folder: Path, task: Task) -> drill.Frames:
     names = ("source", "expected", "found", "rows", "outcomes")
     made = place / "freight_tax.parquet"
     frames = {name: pl.scan_parquet(place / f"{name}.parquet") for name in names}
-    return drill.Frames(task, **frames, freight_tax=pl.scan_parquet(made) if made.exists() else None)
+    lines = pl.scan_parquet(made) if made.exists() else None
+    return drill.Frames(task, **frames, freight_tax=lines, masker=site_masker())
 
 
 def family(task: Task, templates: Mapping[str, Template]) -> tuple[Task, Task, TieOut] | None:

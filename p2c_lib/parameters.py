@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from p2c_lib.config import FnoEndpoint, Profile, load_profile
@@ -39,14 +39,15 @@ def check_mode(mode: str, approved_by: str) -> None:
         raise ParameterError("mode='apply' needs approved_by: the name of the person who approves the plan")
 
 
-def profile_for(profile: str, company: str) -> Profile:
-    """Load a profile, with another company when one is named.
+def profile_for(profile: str, company: str, unmask: Iterable[str] = ()) -> Profile:
+    """Load a profile, with another company when one is named, and with more personal columns unmasked.
 
     Raises:
         ConfigError: The profile is wrong.
         ParameterError: The company cannot be one.
     """
     chosen = load_profile(profile or None)
+    chosen = chosen.model_copy(update={"unmask": tuple(dict.fromkeys([*chosen.unmask, *unmask]))})
     if not company:
         return chosen
     try:

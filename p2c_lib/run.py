@@ -27,6 +27,7 @@ from p2c_lib.explain import explain, quirks_only
 from p2c_lib.folder import UNMAPPED_COLUMNS, create, save_failure, write_json
 from p2c_lib.history import conclude
 from p2c_lib.legs import AHEAD, ahead, first_leg, templates_for
+from p2c_lib.masking import personal_fields, personal_sources, site_masker
 from p2c_lib.model import Route, Task, Template, with_lengths
 from p2c_lib.places import task_folder, working_folder
 from p2c_lib.pull import MONEY
@@ -44,7 +45,7 @@ from p2c_lib.sides import (
 )
 from p2c_lib.sums import sums
 from p2c_lib.tieout import line_faults
-from p2c_lib.validate import Check, SuiteResult, validate
+from p2c_lib.validate import Check, SuiteResult, masked, validate
 
 __all__ = [
     "Compared",
@@ -92,7 +93,10 @@ def compare_sides(
     crossref: Crossref = NONE,
     is_part: bool = False,
 ) -> Compared:
-    """Map, compare and explain what was pulled; pure but for the clock that times it.
+    """Map, compare and explain what was pulled.
+
+    The explained table and the unmapped values have tokens in the place of personal values; the outcomes and frames,
+    which are planned from, have the values.
 
     Args:
         task: The task.
@@ -130,6 +134,10 @@ def compare_sides(
     table = explain(outcomes, task, sides.source, at=sides.read_at, lag=lag, faults=faults, quirks=accounted)
     table = _by_crossref(table, outcomes.rows, resolved.pairs)
     unmapped = _unmapped(task, mapped, excluded)
+    if personal := personal_fields(task):  # from here on these two go to everything that people are shown
+        masker = site_masker()
+        table = masker.cells(table, {task.name: personal}, "expected", "found")
+        unmapped = masker.cells(unmapped, {task.name: personal}, "value")
     flowing = excluded.is_null().arg_true().cast(pl.UInt32)
     counted = quirks.counted(task, odd, outcomes.cells, accounted, flowing)
     seconds = time.perf_counter() - clock
@@ -193,6 +201,7 @@ def summary(task: Task, sides: Sides, compared: Compared) -> dict[str, Any]:
         "quirks": odd.len(),
         "fields": {outcome: fields.get(outcome, 0) for outcome in FIELD_OUTCOMES},
         "unmapped_values": compared.unmapped.height,
+        "masked": personal_fields(task),
         "currency_column": task.currency,
         "tie_out": task.tie_out.model_dump() if task.tie_out else None,
         "amount_at_stake": dict(money.select(pl.col("currency").fill_null(""), as_text("amount", MONEY)).iter_rows()),
@@ -307,16 +316,19 @@ def validate_task(task: Task, sides: Sides, compared: Compared, suites: Path | N
         ("destination", compared.found, in_scope, list(task.key)),
     )
     if task.of is None:
-        return [
+        made = [
             validate(frame[rows], f"{task.name}_{side}", key=key, folder=suites) for side, frame, rows, key in parts
         ]
-    # a leg is held against the suites of the direct task, at the ends that it shares with it
-    ends = ("source",) if task.leg == 1 else ("expected", "destination")
-    return [
-        validate(frame[rows], f"{task.of}_{side}", key=key, folder=suites, name=f"{task.name}_{side}")
-        for side, frame, rows, key in parts
-        if side in ends
-    ]
+    else:
+        # a leg is held against the suites of the direct task, at the ends that it shares with it
+        ends = ("source",) if task.leg == 1 else ("expected", "destination")
+        made = [
+            validate(frame[rows], f"{task.of}_{side}", key=key, folder=suites, name=f"{task.name}_{side}")
+            for side, frame, rows, key in parts
+            if side in ends
+        ]
+    personal = {*personal_fields(task), *personal_sources(task)}
+    return [masked(result, personal, site_masker().plain) for result in made] if personal else made
 
 
 def save_checks(folder: Path, task: Task, results: Sequence[SuiteResult]) -> list[dict[str, Any]]:

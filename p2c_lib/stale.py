@@ -13,6 +13,7 @@ from p2c_lib.cells import as_text
 from p2c_lib.connect import Client
 from p2c_lib.errors import PlanError
 from p2c_lib.journal import FINAL
+from p2c_lib.masking import site_masker
 from p2c_lib.model import FieldMap, Template, all_tasks
 from p2c_lib.places import plan_folder, task_folder
 from p2c_lib.pull import ETAG
@@ -74,7 +75,7 @@ def _differences(then: Any, now: Any, where: str = "") -> Iterator[str]:
     """Where two tasks differ, in words."""
     if isinstance(then, dict) and isinstance(now, dict):
         for key in dict.fromkeys([*then, *now]):
-            if then.get(key) != now.get(key):
+            if key != "personal" and then.get(key) != now.get(key):  # what is masked changes nothing that is sent
                 yield from _differences(then.get(key), now.get(key), f"{where}.{key}" if where else key)
         return
     label = _BY.get(where.rpartition(".")[2])
@@ -157,6 +158,7 @@ def check_rows(folder: Path, plan: Plan, clients: Mapping[str, Client]) -> None:
         path.unlink(missing_ok=True)
         return
     rows.write_parquet(path)
+    rows = site_masker().cells(rows, plan.head.get("masked", {}), "before", "now", "wanted")
     lines = [
         f"{task} {key}: {reason}" + (f" ({field} was {before}, is {now}, was to be {wanted})" if field else "")
         for task, _, key, reason, field, before, now, wanted in rows.head(_SHOWN).iter_rows()

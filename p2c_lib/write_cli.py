@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any
@@ -155,6 +156,7 @@ def resume(folder: RunFolder, profile: ProfileOption = "") -> None:
 def undo(folder: RunFolder, profile: ProfileOption = "") -> None:
     """Plan the way back from what a run's plan has sent; it is approved and applied like any plan."""
     from p2c_lib import legs, undo, write
+    from p2c_lib.masking import site_masker
     from p2c_lib.run import open_clients
 
     chosen, way = profile_of(folder, profile), route_of(folder)
@@ -163,7 +165,8 @@ def undo(folder: RunFolder, profile: ProfileOption = "") -> None:
     print_frame(write.plan_table(made.plan))
     if made.refused.height:
         out_console.print(f"not undone ({made.refused['key'].n_unique():,} rows):")
-        print_frame(made.refused.head(SHOWN))
+        masked = made.plan.head.get("masked", {})
+        print_frame(site_masker().cells(made.refused.head(SHOWN), masked, "before", "written", "now"))
         out_console.print(f"all of them: {working_folder(made.folder) / 'refused.parquet'}", highlight=False)
     out_console.print(
         f"plan {made.plan.hash[:12]}; nothing was sent; send it: p2c apply {made.folder} --yes", highlight=False
@@ -218,20 +221,22 @@ def _send(folder: Path, profile: str, saved: Any, *, by: str, only: str, check: 
             outcomes = verifying.verify(folder, templates=templates, clients=clients)
     counts = applying.counts(done)
     out_console.print(", ".join(f"{name}: {count}" for name, count in counts.items()), highlight=False)
-    _tell(folder, outcomes, causes.save_failures(folder, table))
+    _tell(folder, outcomes, causes.save_failures(folder, table), saved.head.get("masked", {}))
     if counts["remaining"]:
         err_console.print(f"{counts['remaining']} are not settled; go on with: p2c apply {folder}", highlight=False)
     is_good = set(outcomes["outcome"].unique()) <= {"verified"}
     return int(any(counts[name] for name in ("conflicts", "failed", "remaining")) or not is_good)
 
 
-def _tell(folder: Path, outcomes: pl.DataFrame, failed: pl.DataFrame) -> None:
+def _tell(folder: Path, outcomes: pl.DataFrame, failed: pl.DataFrame, masked: Mapping[str, list[str]]) -> None:
     """What a sending came to: outcomes, the rows that are not as wanted, and why rows were refused."""
     from p2c_lib import causes, verify
+    from p2c_lib.masking import site_masker
 
     print_frame(verify.outcomes_table(outcomes))
     off = outcomes.filter(pl.col("outcome").is_in(["differs", "gone", "conflict"]))
     if off.height:
+        off = site_masker().cells(off, masked, "before", "wanted", "found")
         out_console.print(f"not as wanted ({off['order'].n_unique():,} rows, of which you see the first {SHOWN}):")
         print_frame(off.head(SHOWN).select("task", "key", "outcome", "field", "before", "wanted", "found", "reason"))
         out_console.print(f"all of them: {plan_folder(folder) / 'verified.parquet'}", highlight=False)
@@ -270,7 +275,7 @@ def profile_of(folder: Path, profile: str) -> Profile:
     from p2c_lib.parameters import profile_for
 
     facts = read_run(folder)
-    return profile_for(profile or facts["profile"], facts["company"])
+    return profile_for(profile or facts["profile"], facts["company"], facts.get("unmask", ()))
 
 
 def route_of(folder: Path) -> Route:

@@ -43,6 +43,13 @@ def faults(template: Template, value_maps: Mapping[str, Any]) -> Iterator[Fault]
                 yield (*loc, "destination"), f"'{field.destination}' is filled twice; keep one of the two fields"
             by_name.setdefault(field.destination, field)
             yield from _field_faults(loc, field, value_maps)
+            if field.personal and field.destination in task.key:
+                yield (
+                    (*loc, "personal"),
+                    "is a key, by which rows are named; it cannot be masked: leave it out",
+                )
+            elif field.personal and field.source is not None and field.source in task.key.values():
+                yield (*loc, "personal"), f"is made from the key '{field.source}', which cannot be masked: leave it out"
         names = list(by_name)
         for column, source in task.key.items():
             loc = (*at, "key", column)

@@ -126,6 +126,7 @@ class FieldMap(Part):
             found value further down than the expected one is ahead.
         apart: Values outside that order: a cancelled document is neither behind nor ahead.
         quirk: What is odd about it, known and no error.
+        personal: Whether its values tell of a person: people are shown tokens instead (`p2c_lib.masking`). No key.
         confidence: Of the pair of fields and the kind of map.
         transform_confidence: Of the constant, value map or transform.
         note: What a reader should know.
@@ -153,6 +154,7 @@ class FieldMap(Part):
     progress: Annotated[dict[str, str], BeforeValidator(as_entries)] = Field(default_factory=dict)
     apart: tuple[Text, ...] = ()
     quirk: Quirks = ()
+    personal: bool = False
     confidence: Confidence = "confirmed"
     transform_confidence: Confidence = "confirmed"
     note: str = ""

@@ -46,6 +46,7 @@ def describe(template: Template) -> list[dict[str, str]]:
             marks = [*field.normalise, *(["lookup"] if field.lookup else []), *(["money"] if field.money else [])]
             marks += [f"tolerance {field.tolerance}"] if field.tolerance is not None else []
             marks += _ROLES[field.role]
+            marks += ["personal"] if field.personal else []
             marks += [f"or {value}" for value in field.also]
             marks += [f"without {column}" for column in field.without]
             sure = {field.confidence, field.transform_confidence}

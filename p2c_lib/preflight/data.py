@@ -133,11 +133,13 @@ def constants(context: Context) -> Iterator[Check]:
 
 
 def _unmapped(task: Task, field: FieldMap, values: _Values) -> Check:
+    named = [f"{text!r}" for text in values.unmapped]
+    shown = f"{len(named)} values, not shown as they are personal" if field.personal else listed(named)
     return Check(
         f"value map {field.value_map}",
         task.source.system,
         "warning",
-        f"{field.source} of {task.source.entity} without an entry: {listed([f'{text!r}' for text in values.unmapped])}",
+        f"{field.source} of {task.source.entity} without an entry: {shown}",
         "an entry for every value",
         "extend the value map in an overlay; rows with such a value are held back",
     )

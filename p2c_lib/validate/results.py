@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
-from p2c_lib.validate.suites import SEVERITIES
+from p2c_lib.validate.suites import SEVERITIES, columns_of
 
-__all__ = ["Check", "SuiteResult", "plain"]
+__all__ = ["Check", "SuiteResult", "masked", "plain"]
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,50 @@ class SuiteResult:
             "statistics": dict(self.statistics),
             "checks": [check.to_dict() for check in self.checks],
         }
+
+
+def masked(result: SuiteResult, columns: Collection[str], mask: Callable[[Any], Any]) -> SuiteResult:
+    """Take the values of some columns out of a result.
+
+    Args:
+        result: What a suite found.
+        columns: Whose values nobody is to see.
+        mask: Makes a token of every value within a JSON value.
+
+    Returns:
+        The result, with tokens for the examples of failing values of these columns, and without what was observed of
+        them (maximum, distinct values and the like). Counts of rows and keys stay, as does what the suite asks for.
+    """
+    checks = tuple(
+        replace(check, observed=None) if _is_about(check.kwargs, columns) else check for check in result.checks
+    )
+    answer = result.result
+    if answer is not None:
+        entries = [
+            {**entry, "result": _hidden(entry["result"], mask)}
+            if _is_about(entry["expectation_config"]["kwargs"], columns)
+            else entry
+            for entry in answer["results"]
+        ]
+        answer = {**answer, "results": entries}
+    return replace(result, checks=checks, result=answer)
+
+
+def _is_about(kwargs: Mapping[str, Any], columns: Collection[str]) -> bool:
+    return any(column in columns for column in columns_of(kwargs))
+
+
+def _hidden(found: Mapping[str, Any], mask: Callable[[Any], Any]) -> dict[str, Any]:
+    """The result of one expectation without values: lists of them as tokens, and of the rest only what counts rows."""
+    kept: dict[str, Any] = {}
+    for name, value in found.items():
+        if name == "partial_unexpected_counts":
+            kept[name] = [{**one, "value": mask(one.get("value"))} for one in value]
+        elif name.endswith("_list"):
+            kept[name] = mask(value)
+        elif name.endswith(("_count", "_percent", "_percent_total", "_percent_nonmissing")):
+            kept[name] = value
+    return kept
 
 
 def plain(value: Any) -> Any:

@@ -13,6 +13,7 @@ import polars as pl
 from p2c_lib.connect import Client, Metadata
 from p2c_lib.errors import PlanError
 from p2c_lib.legs import AHEAD, first_leg
+from p2c_lib.masking import personal_fields
 from p2c_lib.model import Task, Template, all_tasks
 from p2c_lib.places import plan_folder, task_folder, tasks_folder
 from p2c_lib.write.draft import Draft
@@ -63,6 +64,8 @@ def plan(
     parents: dict[tuple[str, str], pl.DataFrame] = {}
     drafts = []
     chosen = _chosen(run_dir, tasks, templates)
+    if masked := {task.name: names for task in chosen if (names := personal_fields(task))}:
+        head["masked"] = masked
     check_names("delete", delete, chosen)
     check_names("deactivate", deactivate, chosen)
     for task in chosen:

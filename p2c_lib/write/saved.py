@@ -52,12 +52,14 @@ that this plan makes first, as set and key) make the body; ``was`` is what stood
 put back; what has the wire ``computed`` is worked out by the service when the rest is sent. ``held`` says why a field
 is not sent; an action whose fields are all held is not sent at all."""
 
-HEAD = ("run_id", "profile", "company", "sales_url", "fno_url", "cds_url")
+HEAD = ("run_id", "profile", "company", "sales_url", "fno_url", "cds_url", "masked")
+_WHERE_GIVEN = ("cds_url", "masked")
 
 
 def head_of(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What a plan belongs to (`HEAD`), out of a run's or a plan's file; ``cds_url`` only of a run through CDS."""
-    return {name: facts.get(name) for name in HEAD if name != "cds_url" or facts.get(name)}
+    """What a plan belongs to (`HEAD`), out of a run's or a plan's file; ``cds_url`` only of a run through CDS,
+    ``masked``, the personal fields by task, only of a plan."""
+    return {name: facts.get(name) for name in HEAD if name not in _WHERE_GIVEN or facts.get(name)}
 
 
 LEFT_OUT = pl.Schema({"task": pl.String, "outcome": pl.String, "reason": pl.String, "rows": pl.UInt32})
