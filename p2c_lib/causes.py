@@ -13,6 +13,7 @@ from typing import Any, get_args
 import polars as pl
 
 from p2c_lib.errors import PlanError, TemplateError
+from p2c_lib.formulas import guarded
 from p2c_lib.masking import site_masker
 from p2c_lib.model import System
 from p2c_lib.model.overlays import Node, Sources, change_list, read, read_file, suggest
@@ -29,6 +30,7 @@ __all__ = [
     "failed_again",
     "failures",
     "load_causes",
+    "masked_verified",
     "masked_words",
     "save_failures",
 ]
@@ -255,6 +257,12 @@ def masked_words(plan: Plan, rows: pl.DataFrame, *columns: str) -> pl.DataFrame:
     return site_masker().words(rows, pl.concat(values).drop_nulls(), *columns)
 
 
+def masked_verified(plan: Plan, verified: pl.DataFrame) -> pl.DataFrame:
+    """What became of actions (`verify.VERIFIED`), for people: personal values masked, also in the reasons."""
+    cells = site_masker().cells(verified, plan.head.get("masked", {}), "before", "wanted", "found")
+    return masked_words(plan, cells, "reason")
+
+
 def _message() -> pl.Expr:
     """The service's own words: without our class in front, and without what we were doing."""
     words = (
@@ -272,7 +280,8 @@ def _as_json(values: pl.Expr) -> pl.Expr:
 
 
 def save_failures(run_dir: Path, causes: Sequence[Cause]) -> pl.DataFrame:
-    """Keep what was refused as ``plan/failed.parquet`` and ``plan/failed.csv``; gone when nothing is.
+    """Keep what was refused as ``failed.csv`` in the run's folder, and as ``failed.parquet`` beside the plan; gone when
+    nothing is.
 
     Args:
         run_dir: The run's folder.
@@ -282,14 +291,13 @@ def save_failures(run_dir: Path, causes: Sequence[Cause]) -> pl.DataFrame:
         As `failures`.
     """
     rows = failures(run_dir, causes)
-    for name in ("failed.parquet", "failed.csv"):
-        path = plan_folder(run_dir) / name
+    for path in (plan_folder(run_dir) / "failed.parquet", run_dir / "failed.csv"):
         if rows.is_empty():
             path.unlink(missing_ok=True)
             continue
         draft = path.with_suffix(".tmp")
-        if name.endswith(".csv"):
-            rows.with_columns(pl.col("amount").cast(pl.String)).write_csv(draft, include_bom=True)
+        if path.suffix == ".csv":
+            guarded(rows.with_columns(pl.col("amount").cast(pl.String))).write_csv(draft, include_bom=True)
         else:
             rows.write_parquet(draft)
         draft.replace(path)

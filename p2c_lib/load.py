@@ -345,7 +345,8 @@ def _told(place: Path) -> pl.DataFrame:
     if not _is_approved(place):
         return pl.DataFrame(schema=_TOLD)
     table = applying.journal_table(place)
-    table = masked_words(write.read_plan(place), table, "held")
+    if table["held"].is_not_null().any():
+        table = masked_words(write.read_plan(place), table, "held")
     if (table["outcome"] == "failed").any():
         refused = save_failures(place, load_causes()).select("order", "message", "cause", to_do="remedy")
         table = table.join(refused, on="order", how="left", maintain_order="left")

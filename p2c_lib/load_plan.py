@@ -78,6 +78,7 @@ class Load:
         """The load with changes, as it now stands in its file."""
         facts = {**self.facts, **changes}
         write_json(self.folder / "load.json", facts)
+        self.folder.chmod(0o700)  # its plans hold the values of rows as they are
         return replace(self, facts=facts)
 
 

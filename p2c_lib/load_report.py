@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from p2c_lib.folder import differing_rows
+from p2c_lib.formulas import guarded
 from p2c_lib.load_plan import Load
 
 __all__ = ["finish", "left", "left_table", "outcome_table", "words"]
@@ -33,7 +34,7 @@ def finish(load: Load, buckets: Sequence[Mapping[str, Any]]) -> Load:
     lines = [_line(load, plan["task"], buckets) for plan in load.tasks]
     rest = left(load.folder)
     rest.write_parquet(load.folder / "left.parquet")
-    rest.write_csv(load.folder / "left.csv")
+    guarded(rest).write_csv(load.folder / "left.csv")
     finished = datetime.now(UTC)
     began = datetime.fromisoformat(load.facts["started"])
     differing = sum(line["left"] for line in lines)

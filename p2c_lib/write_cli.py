@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Mapping
+import re
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,6 +37,8 @@ ChannelOption = Annotated[
     str, typer.Option(help="single, multiple, batch or package wherever it can carry the rows; default: what fits.")
 ]
 SHOWN = 20
+# A value must not steer the terminal, nor turn the reading order of what stands beside it.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 By = Annotated[str, typer.Option(help="Who approves; default: the user of this machine.")]
 
 
@@ -221,22 +223,21 @@ def _send(folder: Path, profile: str, saved: Any, *, by: str, only: str, check: 
             outcomes = verifying.verify(folder, templates=templates, clients=clients)
     counts = applying.counts(done)
     out_console.print(", ".join(f"{name}: {count}" for name, count in counts.items()), highlight=False)
-    _tell(folder, outcomes, causes.save_failures(folder, table), saved.head.get("masked", {}))
+    _tell(folder, outcomes, causes.save_failures(folder, table), saved)
     if counts["remaining"]:
         err_console.print(f"{counts['remaining']} are not settled; go on with: p2c apply {folder}", highlight=False)
     is_good = set(outcomes["outcome"].unique()) <= {"verified"}
     return int(any(counts[name] for name in ("conflicts", "failed", "remaining")) or not is_good)
 
 
-def _tell(folder: Path, outcomes: pl.DataFrame, failed: pl.DataFrame, masked: Mapping[str, list[str]]) -> None:
+def _tell(folder: Path, outcomes: pl.DataFrame, failed: pl.DataFrame, saved: Any) -> None:
     """What a sending came to: outcomes, the rows that are not as wanted, and why rows were refused."""
     from p2c_lib import causes, verify
-    from p2c_lib.masking import site_masker
 
     print_frame(verify.outcomes_table(outcomes))
     off = outcomes.filter(pl.col("outcome").is_in(["differs", "gone", "conflict"]))
     if off.height:
-        off = site_masker().cells(off, masked, "before", "wanted", "found")
+        off = causes.masked_verified(saved, off)
         out_console.print(f"not as wanted ({off['order'].n_unique():,} rows, of which you see the first {SHOWN}):")
         print_frame(off.head(SHOWN).select("task", "key", "outcome", "field", "before", "wanted", "found", "reason"))
         out_console.print(f"all of them: {plan_folder(folder) / 'verified.parquet'}", highlight=False)
@@ -244,7 +245,7 @@ def _tell(folder: Path, outcomes: pl.DataFrame, failed: pl.DataFrame, masked: Ma
         out_console.print(f"refused ({failed.height:,} rows):")
         print_frame(causes.causes_table(failed))
         out_console.print(
-            f"all of them: {plan_folder(folder) / 'failed.csv'}; send them again: p2c apply {folder} --only failed",
+            f"all of them: {folder / 'failed.csv'}; send them again: p2c apply {folder} --only failed",
             highlight=False,
         )
 
@@ -312,5 +313,5 @@ def print_rows(rows: list[dict[str, Any]], whole: tuple[str, ...] = ()) -> None:
     for name in rows[0]:
         table.add_column(name.replace("_", " "), overflow="fold", no_wrap=name in whole)
     for row in rows:
-        table.add_row(*(escape("" if value is None else str(value)) for value in row.values()))
+        table.add_row(*(escape("" if value is None else _CONTROLS.sub("\ufffd", str(value))) for value in row.values()))
     out_console.print(table)

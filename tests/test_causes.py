@@ -9,7 +9,6 @@ from plan_world import TEMPLATES, World
 from p2c_lib.apply import apply
 from p2c_lib.causes import causes_table, explained, failed_again, failures, load_causes, save_failures
 from p2c_lib.errors import ConnectError, PlanError, TemplateError
-from p2c_lib.places import plan_folder
 from p2c_lib.write import Wanted, approve, plan
 
 LOG = "Write failed for table row of type 'CustCustomerV3Entity'. Infolog: "
@@ -141,7 +140,7 @@ def test_refused_rows_are_kept_with_what_was_sent_and_go_away_when_nothing_is_re
     assert (row["key"], row["name"], row["retry"]) == ("P2", "price_list", "later")
     assert row["message"] == "No active price list"
     assert json.loads(row["sent"])["name"] == 'a "quoted" name, with comma'
-    kept = pl.read_csv(plan_folder(tmp_path) / "failed.csv", infer_schema=False)
+    kept = pl.read_csv(tmp_path / "failed.csv", infer_schema=False)
     assert kept["key"].to_list() == ["P2"] and json.loads(kept["sent"][0]) == json.loads(row["sent"])
     (line,) = causes_table(failures(tmp_path, load_causes())).to_dicts()
     assert (line["rows"], line["again"]) == (1, "when that is done")
@@ -164,7 +163,7 @@ def test_refused_rows_are_sent_again_alone_all_of_them_or_those_of_a_list(tmp_pa
     save_failures(tmp_path, load_causes())
     world.sales.before = lambda verb, entity, row: None
     some = tmp_path / "some.csv"
-    pl.read_csv(plan_folder(tmp_path) / "failed.csv").filter(pl.col("key") == "P3").write_csv(some)
+    pl.read_csv(tmp_path / "failed.csv").filter(pl.col("key") == "P3").write_csv(some)
     assert apply(tmp_path, None, world.clients, only=failed_again(tmp_path, str(some))).created == 1
     some.write_text("task,key\nproducts,P1\n")
     with pytest.raises(PlanError, match="1 of its rows were not refused: products P1"):
@@ -172,4 +171,4 @@ def test_refused_rows_are_sent_again_alone_all_of_them_or_those_of_a_list(tmp_pa
     assert apply(tmp_path, None, world.clients, only=failed_again(tmp_path, "failed")).created == 1
     assert sorted(row["productnumber"] for row in world.sales.rows["products"]) == ["P1", "P2", "P3"]
     assert save_failures(tmp_path, load_causes()).is_empty()
-    assert not (plan_folder(tmp_path) / "failed.csv").exists()
+    assert not (tmp_path / "failed.csv").exists()

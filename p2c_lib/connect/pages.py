@@ -147,7 +147,8 @@ def _column(name: str, values: list[Any], kind: pl.DataType, where: str) -> pl.S
         if value is None:
             continue
         if not isinstance(value, expected) or (isinstance(value, bool) and kind not in (pl.Boolean(), pl.String())):
-            raise SchemaError(f"{where}: row {number} of a page: {name} is {value!r:.60}, not {kind}")
+            shown = "a text" if isinstance(value, str) else f"{value!r:.60}"  # a text may be of a person
+            raise SchemaError(f"{where}: row {number} of a page: {name} is {shown}, not {kind}")
     if kind == pl.String():
         values = [value if value is None or isinstance(value, str) else _text(value) for value in values]
     elif kind == pl.Float64():
@@ -174,7 +175,8 @@ def _typed(frame: pl.DataFrame, schema: Mapping[str, pl.DataType], where: str) -
             elif kind != series.dtype:
                 series = series.cast(kind)
         except pl.exceptions.PolarsError as error:
-            raise SchemaError(f"{where}: column {name} does not fit {kind}: {str(error).splitlines()[0]}") from None
+            said = str(error).splitlines()[0].partition(": [")[0]  # behind it come the values
+            raise SchemaError(f"{where}: column {name} does not fit {kind}: {said}") from None
         made.append(series.alias(name))
     return pl.DataFrame(made, schema=dict(schema))
 

@@ -117,7 +117,7 @@ def meant_by(plan: Plan, ticked: pl.DataFrame) -> Meant:
         chosen = pl.concat([chosen, sent.join(known, on=on, how="semi")])
     keys = chosen.select(on).unique(maintain_order=True)
     held = actions.filter(pl.col("held").is_not_null()).join(ticked, on=on, how="semi").join(keys, on=on, how="anti")
-    held = held.select(*on, reason="held").unique(on, maintain_order=True)
+    held = causes.masked_words(plan, held, "held").select(*on, reason="held").unique(on, maintain_order=True)
     without = ticked.join(actions, on=on, how="anti").select(on)
     before = plan.sendable()["order"].n_unique() if plan.approved and plan.approved["hash"] == plan.hash else 0
     return Meant(plan, keys, keys.join(mine, on=on, how="anti").height, held, without, pl.DataFrame(), before)
@@ -167,7 +167,7 @@ def send(place: Place, watch: Callable[[Pulse], None], reading: Callable[[], Non
         reading()
         verified = verify.verify(place.folder, templates=templates, clients=clients)
     causes.save_failures(place.folder, causes.load_causes(place.profile.overlays))
-    return done, verified
+    return done, causes.masked_verified(saved, verified)
 
 
 def read_back(folder: Path) -> pl.DataFrame:

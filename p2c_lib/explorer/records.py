@@ -227,5 +227,5 @@ def _of_headers(folder: Path, task: str, document: str) -> pl.LazyFrame:
 def _country_column(folder: Path, task: str) -> str | None:
     """The destination column that says in which country a record is: the first one that is called so."""
     told = json.loads((task_folder(folder, task) / "task.json").read_text("utf-8"))
-    names = [str(field["destination"]) for field in told["fields"]]
+    names = [str(field["destination"]) for field in told["fields"] if not field.get("personal")]
     return next((name for name in names if "country" in name.lower()), None)

@@ -87,7 +87,8 @@ def _value_problems(frame: pl.DataFrame, declared: Declared) -> Iterator[str]:
             continue
         wrong = frame.filter(bad.fill_null(False))[name]
         if wrong.len():
-            yield f"{name}: {wrong.len()} of {frame.height} values: {_samples(wrong)} {what}"
+            shown = f": {_samples(wrong)} " if column.enum else ", which may be personal and are not shown: each "
+            yield f"{name}: {wrong.len()} of {frame.height} values{shown}{what}"
 
 
 def check_keys(frames: Sequence[pl.DataFrame], declared: Declared) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from p2c_lib.errors import PlanError
+from p2c_lib.formulas import unguarded
 from p2c_lib.journal import Journal
 from p2c_lib.places import task_folder
 
@@ -92,7 +93,7 @@ def read_list(path: Path) -> pl.DataFrame:
     missing = [name for name in ("task", "key") if name not in rows.columns]
     if missing:
         raise PlanError(f"{path}: no column {' and '.join(missing)}; it must have the columns task and key")
-    return rows.select("task", "key").unique(maintain_order=True)
+    return unguarded(rows.select("task", "key")).unique(maintain_order=True)
 
 
 def choose(plan: Plan, wanted: Wanted) -> pl.Series:
