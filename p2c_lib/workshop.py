@@ -244,7 +244,7 @@ def _standing(folder: Path, values: pl.DataFrame, templates: Mapping[str, Templa
         if not (place / "cells.parquet").exists():
             continue
         cells = pl.read_parquet(place / "cells.parquet").filter(pl.col("outcome") == "unmapped")
-        for field in (field for field in tasks[name].fields if field.value_map):
+        for field in (field for field in tasks[name].fields if field.value_map and not field.personal):
             mine = cells.filter((pl.col("field") == field.destination) & pl.col("found").is_not_null())
             if mine.is_empty() or field.source is None:
                 continue

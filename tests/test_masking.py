@@ -10,7 +10,6 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
@@ -359,17 +358,12 @@ def test_a_column_that_is_unmasked_by_name_shows_its_values_and_no_other_does(si
 
 
 def test_equal_values_have_equal_tokens_in_both_systems(site):
-    folder = site.home / "runs" / "unmasked"
-    task = find_task("contacts", TEMPLATES)
-    place = working_folder(folder) / "tasks" / "contacts"
-    source, found = (pl.read_parquet(place / f"{name}.parquet") for name in ("source", "found"))
-    same = set(source["lastname"].drop_nulls()) & set(found["LastName"].drop_nulls())
-    assert len(same) > 5 and task.field("LastName").source == "lastname"
-    masker: Any = site_masker()
-    ours, theirs = (
-        dict(zip(side, masker.series(side), strict=True)) for side in (source["lastname"], found["LastName"])
-    )
-    assert all(ours[name] == theirs[name] for name in same)
+    place = working_folder(site.home / "runs" / "unmasked") / "tasks" / "contacts"
+    ours = pl.read_parquet(place / "source.parquet")["telephone1"].drop_nulls()
+    theirs = pl.read_parquet(place / "found.parquet")["PrimaryPhoneNumber"].drop_nulls()
+    masker = site_masker()
+    tokens = set(masker.series(ours)) & set(masker.series(theirs))
+    assert len(tokens) > 5 and len(tokens) == len(set(ours) & set(theirs))
 
 
 def test_harmful_values_are_shown_as_text_in_whatever_a_run_leaves(site):
@@ -390,8 +384,8 @@ def test_harmful_values_are_shown_as_text_in_whatever_a_run_leaves(site):
     for where, page in pages.items():
         assert "<script>alert" not in page and "<img src=x" not in page and "lorem <b>" not in page, where
         assert len(page) < 3_000_000, where
-    assert any(html.escape(name) in pages[folder / "report.html"] for name in shown)
-    assert any(html.escape(SCRIPT, quote=False)[:20] in page for where, page in pages.items() if isinstance(where, int))
+    read = html.unescape("".join(pages.values()))
+    assert any(name in read for name in shown) and "lorem <b>ipsum</b>" in read
 
 
 @pytest.mark.parametrize("value", [*HARMFUL, " =1+1", "\t=1", "\r\n+1", "-2+3", "'=1", "x", "-5.00", "", None])
