@@ -51,6 +51,7 @@ from p2c_lib.connect import Client, connect
 from p2c_lib.places import plan_folder
 from p2c_lib.run import open_clients
 from p2c_lib.sandbox import lifecycle
+from p2c_lib.write.lots import own_ids
 from p2c_lib.write.saved import LEFT_OUT, PLAN_COLUMNS, Plan, save
 
 ROWS_A_CALL = 1000
@@ -202,7 +203,8 @@ def ready_bodies(client: Client, way: Way, name: str) -> list[bytes]:
     for part in frame.iter_slices(size):
         cells = part.unpivot(index=["order", "key"], variable_name="property", value_name="sent").sort("order")
         cells = cells.with_columns(wire=pl.lit("string")).select(pl.col(n).cast(t) for n, t in CELLS.items())
-        actions = part.select("order", "key", action=pl.lit("create"))
+        ids = own_ids("0" * 32, entity.name, part["key"]) if way.system == "sales" else pl.lit(None, pl.String)
+        actions = part.select("order", "key", action=pl.lit("create"), id=ids)
         actions = actions.with_columns(pl.lit(None, t).alias(n) for n, t in ACTIONS.items() if n not in actions.columns)
         chunk = Chunk(entity, actions.select(pl.col(n).cast(t) for n, t in ACTIONS.items()), cells, 1)
         if way.channel == "batch":

@@ -13,7 +13,7 @@ import polars as pl
 from p2c_lib.channels import ACTIONS, CELLS, Chunk, Verb, json_object, json_text
 from p2c_lib.connect import Client, Entity
 
-__all__ = ["TOLD", "Lot", "Work", "answer_facts", "intent_facts", "works"]
+__all__ = ["TOLD", "Lot", "Work", "answer_facts", "intent_facts", "own_ids", "works"]
 
 _TEXTS = ("etag", "id", "error", "code", "reason")
 _RAW = ("status", "version", "found")
