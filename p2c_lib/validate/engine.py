@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import gc
+import importlib.util
 import json
 import re
 import sys
@@ -99,10 +100,11 @@ def great_expectations() -> Any:
     """
     if "great_expectations" in sys.modules:
         return sys.modules["great_expectations"]
-    # jsonschema would build a grammar for IRI formats, which nothing here uses: a third of the import's time.
-    spare = "rfc3987_syntax" not in sys.modules
-    if spare:
-        sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+    # What nothing here needs and most of the import's time goes to: jsonschema would build a grammar for IRI formats,
+    # and Azure's sign-in is for rows in its blob storage.
+    spared = [name for name in ("rfc3987_syntax", "azure.identity") if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(spared))  # type: ignore[arg-type]  # the documented way to make an import fail
+    _put_off("scipy", "stats")
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="module 'sre_", category=DeprecationWarning)
@@ -113,9 +115,20 @@ def great_expectations() -> Any:
         pandas_execution_engine.HASH_THRESHOLD = 0
         _ask_once(Expectation)
     finally:
-        if spare:
-            del sys.modules["rfc3987_syntax"]
+        for name in spared:
+            del sys.modules[name]
     return gx
+
+
+def _put_off(package: str, name: str) -> None:
+    """Have a module loaded when something of it is asked for: few expectations of distributions do, all import it."""
+    full = f"{package}.{name}"
+    spec = importlib.util.find_spec(full) if full not in sys.modules else None
+    if spec is not None and spec.loader is not None:
+        spec.loader = importlib.util.LazyLoader(spec.loader)
+        sys.modules[full] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        setattr(sys.modules[package], name, module)  # an import would look into the module, and so load it
 
 
 def _ask_once(expectation: Any) -> None:
