@@ -10,8 +10,10 @@ HOME = tempfile.mkdtemp(prefix="p2c-home-")
 os.environ["P2C_HOME"] = HOME  # working data of runs would else stay in the checkout
 
 LONGEST = (
-    *("test_story", "test_notebooks", "test_advance", "test_end_to_end", "test_run_faults", "test_sandbox_lifecycle"),
-    *("test_explorer_browser", "test_route_kills", "test_cli", "test_preflight_http", "test_notebooks_documents"),
+    *("test_story", "test_notebooks", "test_advance", "test_bad_input", "test_chaos", "test_end_to_end"),
+    *("test_run_faults", "test_apply_http", "test_sandbox_lifecycle", "test_cli", "test_history_runs"),
+    *("test_explorer_browser", "test_route_kills", "test_preflight_http", "test_notebooks_documents", "test_apply"),
+    *("test_staged", "test_undo"),
 )
 
 
