@@ -124,6 +124,14 @@ whole.quirks()
 whole.explore()
 
 # %% [markdown]
+# ## How good are the data?
+#
+# A score for each task, side and dimension, from the expectations. The notebook `quality` goes into detail.
+
+# %%
+whole.quality()
+
+# %% [markdown]
 # ## What was found?
 
 # %%

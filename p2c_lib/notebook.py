@@ -14,7 +14,7 @@ import polars as pl
 from IPython.display import HTML, Markdown
 
 from p2c_lib import apply as applying
-from p2c_lib import charts, history, migration, panels, proposing, report, threeway, write
+from p2c_lib import charts, history, migration, panels, proposing, quality, report, threeway, write
 from p2c_lib import folder as folders
 from p2c_lib import funnel as funnels
 from p2c_lib import preflight as preflights
@@ -130,9 +130,10 @@ class Session:
         checks = runs.save_checks(self.folder, self.task, runs.validate_task(self.task, self.sides, self.compared))
         failed = report.failed_checks(checks)
         total = sum(len(suite["checks"]) for suite in checks)
+        scored = table(quality.wide(quality.scores(checks)).drop("change"), panels.QUALITY_NOTE).data
         if failed.is_empty():
-            return HTML(words(f"All {total} expectations were met."))
-        return table(failed, f"{failed.height} of {total} expectations were not met")
+            return HTML(words(f"All {total} expectations were met.") + scored)
+        return HTML(table(failed, f"{failed.height} of {total} expectations were not met").data + scored)
 
     @_each_leg
     def outcomes(self) -> HTML:

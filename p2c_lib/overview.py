@@ -125,6 +125,10 @@ class Overview:
 
         return explore(self.folder, profile=self._profile)
 
+    def quality(self) -> HTML:
+        """How good the data are, by task, side and dimension, and what changed since the last run."""
+        return HTML(panels.data_quality(report.Figures.of(self.folder)))
+
     def finish(self) -> Markdown:
         """The verdict and where the files are."""
         path = report.write_report(self.folder)

@@ -17,11 +17,16 @@ from p2c_lib.explain import main_reasons, money_text
 from p2c_lib.masking import site_masker
 from p2c_lib.model import Task, Template, TieOut, all_tasks
 from p2c_lib.places import task_folder
+from p2c_lib.quality import wide
 from p2c_lib.show import details, figure, table, words
 
 CAUSES_SHOWN = 25
 LINES_SHOWN = 200
 SYSTEMS = charts.SYSTEMS
+QUALITY_NOTE = (
+    "The share of what the expectations looked at that is as it should be, from 0 to 100, rounded down; a critical one "
+    "weighs 3, a warning 2, information 1. The change is that since the last run of the task."
+)
 
 
 def told(folder: Path, tasks: Sequence[str], templates: Mapping[str, Template]) -> pl.DataFrame:
@@ -217,3 +222,13 @@ def _row(row: drill.Row) -> str:
 def _table(frame: pl.DataFrame, note: str = "", right: Sequence[str] = ("amount",)) -> str:
     shown: str = table(frame, note, right=right).data
     return shown
+
+
+def data_quality(figures: report.Figures) -> str:
+    """How good the data of a run are: scores as a chart and as numbers with the change, the worst columns."""
+    scores = figures.quality
+    if not scores["checks"].sum():
+        return words("No expectations were evaluated in this run.")
+    worst = figures.worst
+    shown = figure(charts.quality_heatmap(scores)) + _table(wide(scores), QUALITY_NOTE)
+    return shown + (f"<h4>Columns with the lowest scores</h4>{_table(worst)}" if worst.height else "")

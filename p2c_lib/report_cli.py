@@ -1,4 +1,4 @@
-"""The command line of what is handed over: report, summary, workbook."""
+"""The command line of what is handed over: report, summary, workbook, quality."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from p2c_lib.sandbox_cli import err_console, out_console
-from p2c_lib.write_cli import RunFolder
+from p2c_lib.sandbox_cli import AsJson, err_console, out_console
+from p2c_lib.write_cli import RunFolder, print_frame
 
 __all__ = ["near", "register"]
 
@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
     Args:
         app: The app.
     """
-    for command in (report, workbook):
+    for command in (report, workbook, quality):
         app.command()(command)
 
 
@@ -55,6 +55,24 @@ def workbook(
         if out is None:
             reports.write_report(folder)  # it has a link now
     out_console.print(near(path), highlight=False)
+
+
+def quality(folder: RunFolder, as_json: AsJson = False) -> None:
+    """Show how good the data of a run are: a score for each task, side and dimension, and the worst columns."""
+    from p2c_lib.quality import overall, wide
+    from p2c_lib.report import Figures
+
+    figures = Figures.of(folder)
+    scores = wide(figures.quality)
+    if as_json:
+        sys.stdout.write(scores.write_json() + "\n")
+        return
+    print_frame(scores)
+    if figures.worst.height:
+        out_console.print("columns with the lowest scores:")
+        print_frame(figures.worst)
+    whole = overall(figures.quality)
+    out_console.print(f"quality of the data: {'none' if whole is None else f'{whole:.1f} of 100'}", highlight=False)
 
 
 def near(path: Path) -> Path:

@@ -18,6 +18,7 @@ from babel.numbers import get_currency_precision
 
 from p2c_lib.cells import FIELD_OUTCOMES, as_text
 from p2c_lib.diff import ROW_OUTCOMES
+from p2c_lib.quality import wide
 from p2c_lib.report import Figures
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def _front(sheets: _Sheets, figures: Figures) -> None:
         "Sales": run.get("sales_url", ""),
         "F&O": run.get("fno_url", ""),
         **{f"version of {name}": text for name, text in run.get("versions", {}).items()},
+        "SHA-256 of all that was compared": figures.fingerprint,
         **{f"failed: {task}": error for task, error in figures.failed_tasks.items()},
         "amounts and texts": _NOTE,
         "sheets": "One for each task and outcome, with every row; a mismatched row has a line for each field that "
@@ -110,7 +112,12 @@ def _front(sheets: _Sheets, figures: Figures) -> None:
     sheets.pairs("about", about)
     sheets.frame("outcomes", figures.outcomes)
     sheets.frame("at stake", figures.stakes)
+    sheets.frame("sums", figures.sums)
+    sheets.frame("do sums tie", figures.tied.with_columns(pl.col("ties").replace_strict({True: "yes", False: "no"})))
+    sheets.frame("source to destination", figures.bridge.drop("ties"))
     sheets.frame("reasons", figures.reason_sums)
+    sheets.frame("quality", wide(figures.quality))
+    sheets.frame("worst columns", figures.worst)
     sheets.frame("since when", figures.since)
     sheets.frame("failed checks", figures.failed)
     sheets.frame("unmapped values", figures.unmapped)

@@ -11,8 +11,8 @@ errors pace config places parameters connect store model masking formulas paths 
 datadocs quality digest keys cells diff chains tieout sums quirks explain legs routing funnel drill charts journal
 channels write apply causes verify stale undo preflight threeway folder history migration texts crossref sides run
 proposals proposing overlay_file workshop markup memory load_ranges load_plan load_report load report workbook show
-panels explorer notebook load_notebook overview past values_notebook kernels execution app app_page sandbox advance
-sandbox_cli history_cli write_cli report_cli load_cli match_cli app_cli cli __main__
+panels explorer notebook load_notebook overview past values_notebook quality_notebook kernels execution app app_page
+sandbox advance sandbox_cli history_cli write_cli report_cli load_cli match_cli app_cli cli __main__
 """.split()  # noqa: SIM905 - read as a line of the README, not as a list
 SANDBOX_MAY_USE = {"errors", "sandbox"}
 

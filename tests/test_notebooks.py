@@ -25,7 +25,8 @@ from p2c_lib.sandbox import lifecycle
 
 ROOT = Path(__file__).resolve().parent.parent
 MASTERS = ["products", "accounts", "contacts"]
-NAMES = ["preflight", *MASTERS, "quotes", "orders", "invoices", "initial_load", "overview", "history", "app"]
+NAMES = ["preflight", *MASTERS, "quotes", "orders", "invoices", "initial_load", "overview", "history"]
+NAMES += ["quality", "app"]
 NAMES += ["value_maps"]  # looks at the run before
 TASKS = ["products", "accounts", "contacts", "contacts_to_customer"]
 HEADERS = ["quote_headers", "order_headers_to_sales", "invoice_headers"]

@@ -60,7 +60,7 @@ def tables(folder):
 
 
 def test_the_summary_says_the_verdict_the_counts_the_money_and_why(run):
-    page, (counts, reasons) = tables(run)
+    page, (counts, reasons, quality) = tables(run)
     assert page.findtext(".//h2") == "⚠️ 4 rows are not in step"
     assert counts[1] == ["accounts", "12,345", "12,344", "12,340", "2", "1", "0", "1", "1",
                          "403,760.01 EUR, 1,244,031.70 USD, 5.00 (no currency)"]  # fmt: skip
@@ -69,6 +69,7 @@ def test_the_summary_says_the_verdict_the_counts_the_money_and_why(run):
         ["1", "error", "padded"],
         ["1", "error", "never"],
     ]
+    assert quality[1] == ["accounts", "source", "–", "–", "0.0", "–", "–", "0.0", ""]
     assert page.xpath("//a | //img | //script") == []
     assert str(run / "report.html") in page.text_content()
 

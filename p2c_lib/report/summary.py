@@ -10,8 +10,10 @@ from pathlib import Path
 import polars as pl
 
 from p2c_lib.diff import ROW_OUTCOMES
+from p2c_lib.quality import ALL, overall, wide
 from p2c_lib.report.figures import Figures
 from p2c_lib.report.tables import LONG_TEXT, over_tasks, with_money
+from p2c_lib.validate import DIMENSIONS
 
 REASONS_SHOWN = 10
 LONGEST = 200
@@ -68,7 +70,7 @@ def markdown(figures: Figures) -> str:
     head = ", ".join([f"run {code(run['run_id'])}", *map(inline, said)])
     parts = [f"## {mark} {inline(figures.verdict)}", head, _outcomes(figures)]
     parts += [f"- {code(task)} failed: {inline(error, 500)}" for task, error in figures.failed_tasks.items()]
-    parts += [*_reasons(figures), *_since(figures)]
+    parts += [*_reasons(figures), *_since(figures), *_quality(figures)]
     parts.append(f"Report: {code((figures.folder / 'report.html').as_posix())}")
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -129,6 +131,23 @@ def _since(figures: Figures) -> list[str]:
     said = ", ".join(f"{total[name]:,} {name}" for name in counts)
     names = ["task", *counts, "oldest since"]
     return ["### Since the last run", f"Rows and fields that differ: {said}.", _table(names, rows, left=names[:1])]
+
+
+def _quality(figures: Figures) -> list[str]:
+    whole = overall(figures.quality)
+    if whole is None:
+        return []
+    names = [*DIMENSIONS, ALL]
+    rows = []
+    for row in wide(figures.quality).iter_rows(named=True):
+        told = ["–" if row[name] is None else f"{row[name]:.1f}" for name in names]
+        rows.append(
+            [code(row["task"]), code(row["side"]), *told, "" if row["change"] is None else f"{row['change']:+.1f}"]
+        )
+    return [
+        f"### Quality of the data: {whole:.1f} of 100",
+        _table(["task", "side", *names, "change"], rows, left=("task", "side")),
+    ]
 
 
 def _table(names: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[str]) -> str:
