@@ -158,7 +158,7 @@ def test_a_services_words_about_a_row_are_shown_without_its_personal_values(tmp_
 
 
 # a whole run --------------------------------------------------------------------------------------------------------
-TASKS = ("accounts", "contacts", "contacts_to_customer")
+TASKS = ("accounts", "contacts")
 SHIPPED = Path(run.__file__).parent
 
 
@@ -203,8 +203,11 @@ class Site:
         self.contacts = contacts.drop_nulls().unique().sort().to_list()
         self.plant(0)
         both = accounts.filter(accounts.is_in(customers.implode()) & accounts.is_unique()).sort()
-        for key, name in zip(both, [*HARMFUL, *HARMFUL], strict=False):  # some of them are blocked for other reasons
-            self.pair.change("sales", "accounts", {"accountnumber": key}, {"name": name, "description": LONG})
+        for number, (key, name) in enumerate(
+            zip(both, [*HARMFUL, *HARMFUL], strict=False)
+        ):  # some are blocked otherwise
+            memo = {"description": LONG} if number % 3 == 0 else {}
+            self.pair.change("sales", "accounts", {"accountnumber": key}, {"name": name, **memo})
 
     def plant(self, offset: int) -> None:
         for number, key in enumerate(self.contacts, offset):
@@ -284,6 +287,7 @@ def telling(personal: dict[str, set[str]], other: str) -> set[str]:
     return values - found_in(values, [other, *texts, *suites])
 
 
+@pytest.mark.timeout(900)
 def test_no_personal_value_is_in_any_file_of_a_run_nor_said_by_a_command(site, capfd):
     folder = site.home / "runs" / "all"
     personal, other = site.values()
@@ -366,6 +370,7 @@ def test_equal_values_have_equal_tokens_in_both_systems(site):
     assert len(tokens) > 5 and len(tokens) == len(set(ours) & set(theirs))
 
 
+@pytest.mark.timeout(900)
 def test_harmful_values_are_shown_as_text_in_whatever_a_run_leaves(site):
     folder = site.home / "runs" / "all"
     if not folder.exists():
