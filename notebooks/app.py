@@ -37,3 +37,6 @@ page.reasons()
 
 # %%
 page.since()
+
+# %%
+page.quality()

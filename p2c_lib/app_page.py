@@ -19,7 +19,7 @@ from urllib.parse import parse_qs
 import polars as pl
 from IPython.display import HTML, display
 
-from p2c_lib import overview, report
+from p2c_lib import charts, overview, report
 from p2c_lib.config import home
 from p2c_lib.errors import P2CError, ParameterError
 from p2c_lib.explorer import Explorer, explore
@@ -27,7 +27,8 @@ from p2c_lib.folder import differing_rows, read_run
 from p2c_lib.markup import environment
 from p2c_lib.model import load_templates
 from p2c_lib.parameters import check_parameters
-from p2c_lib.show import words
+from p2c_lib.quality import wide
+from p2c_lib.show import figure, table, words
 
 __all__ = ["PROFILE", "RUNS_FOLDER", "RUN_FOLDER", "Listed", "Page", "check_run", "list_runs", "open_page"]
 
@@ -35,7 +36,14 @@ RUN_FOLDER = "P2C_APP_RUN"  # in the environment of a page: the one run that it 
 RUNS_FOLDER = "P2C_APP_RUNS"  # the folder of those that it may show
 PROFILE = "P2C_APP_PROFILE"
 RUNS_SHOWN = 100
-PARTS = {"explorer": "Records", "outcomes": "Outcomes", "money": "Money", "reasons": "Reasons", "since": "Since when"}
+PARTS = {
+    "explorer": "Records",
+    "outcomes": "Outcomes",
+    "money": "Money",
+    "reasons": "Reasons",
+    "since": "Since when",
+    "quality": "Quality",
+}
 
 
 @dataclass(frozen=True)
@@ -250,3 +258,11 @@ class Page:
     def since(self) -> HTML:
         """What is new, what came back, what stands since when."""
         return self.opened.since()
+
+    @_section("How good are the data?")
+    def quality(self) -> HTML:
+        """Scores of the data by task, side and dimension, and what changed since the last run."""
+        scores = report.Figures.of(self.opened.folder).quality
+        if not scores["checks"].sum():
+            return HTML(words("No expectation was evaluated in this run."))
+        return HTML(figure(charts.quality_heatmap(scores)) + table(wide(scores)).data)
