@@ -19,7 +19,7 @@ from urllib.parse import parse_qs
 import polars as pl
 from IPython.display import HTML, display
 
-from p2c_lib import charts, overview, report
+from p2c_lib import overview, report
 from p2c_lib.config import home
 from p2c_lib.errors import P2CError, ParameterError
 from p2c_lib.explorer import Explorer, explore
@@ -27,8 +27,7 @@ from p2c_lib.folder import differing_rows, read_run
 from p2c_lib.markup import environment
 from p2c_lib.model import load_templates
 from p2c_lib.parameters import check_parameters
-from p2c_lib.quality import wide
-from p2c_lib.show import figure, table, words
+from p2c_lib.show import words
 
 __all__ = ["PROFILE", "RUNS_FOLDER", "RUN_FOLDER", "Listed", "Page", "check_run", "list_runs", "open_page"]
 
@@ -262,7 +261,4 @@ class Page:
     @_section("How good are the data?")
     def quality(self) -> HTML:
         """Scores of the data by task, side and dimension, and what changed since the last run."""
-        scores = report.Figures.of(self.opened.folder).quality
-        if not scores["checks"].sum():
-            return HTML(words("No expectation was evaluated in this run."))
-        return HTML(figure(charts.quality_heatmap(scores)) + table(wide(scores)).data)
+        return self.opened.quality()
