@@ -13,7 +13,15 @@ LONGEST = (
     *("test_story", "test_notebooks", "test_advance", "test_bad_input", "test_chaos", "test_end_to_end"),
     *("test_run_faults", "test_apply_http", "test_sandbox_lifecycle", "test_cli", "test_history_runs"),
     *("test_explorer_browser", "test_route_kills", "test_preflight_http", "test_notebooks_documents", "test_apply"),
-    *("test_staged", "test_undo"),
+    *(
+        "test_staged",
+        "test_undo",
+        "test_masking",
+        "test_same_figures",
+        "test_app_browser",
+        "test_load",
+        "test_proposing",
+    ),
 )
 
 
