@@ -87,7 +87,10 @@ def propose(
         list[str] | None, typer.Option(metavar="SOURCE[=DESTINATION]", help="A pair that is not; may be repeated.")
     ] = None,
     by: Annotated[str, typer.Option(help="Who decides; default: the user of this machine.")] = "",
-    unmasked: Annotated[bool, typer.Option("--unmasked", help="Show names and addresses of both rows.")] = False,
+    rows: Annotated[bool, typer.Option("--rows", help="Show both rows; personal columns as tokens.")] = False,
+    unmask: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="With --rows: a personal column to show as it is.")
+    ] = None,
     profile: ProfileOption = "",
 ) -> None:
     """Propose which rows that one side alone has are the same; write down what is decided in the cross-reference.
@@ -96,8 +99,10 @@ def propose(
     """
     from p2c_lib import proposing
     from p2c_lib.legs import templates_for
+    from p2c_lib.masking import site_masker
 
     chosen = profile_of(folder, profile)
+    chosen = chosen.model_copy(update={"unmask": tuple(dict.fromkeys([*chosen.unmask, *(unmask or ())]))})
     file, templates = chosen.crossref_file, templates_for(chosen, route_of(folder))
     wanted = [proposing.Chosen.read(text) for text in accept or [] if text != "all"]
     wanted += proposing.chosen_from(accept_from) if accept_from else []
@@ -124,6 +129,6 @@ def propose(
         f"{counts.get('proposed', 0)} pairs proposed, {counts.get('ambiguous', 0)} for a person to decide"
     )
     shown = found.head(SHOWN)
-    print_frame(proposing.worded(folder, shown) if unmasked else shown)
+    print_frame(proposing.worded(folder, shown, templates, site_masker()) if rows else shown)
     out_console.print(f"all of them: {folder / 'proposals.parquet'}; take one: p2c propose RUN --accept KEY",
                       highlight=False, markup=False)  # fmt: skip

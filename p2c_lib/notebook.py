@@ -308,9 +308,7 @@ class Session:
         found = proposing.propose_task(self.folder, self.task, read_crossref(self.profile.crossref_file))
         if found.is_empty():
             return HTML(words("No row that one side alone has looks like one of the other."))
-        note = (
-            f"{found.height:,} pairs; p2c propose {self.folder} --unmasked shows both rows, --accept KEY takes a pair"
-        )
+        note = f"{found.height:,} pairs; p2c propose {self.folder} --rows shows both rows, --accept KEY takes a pair"
         return table(found.drop("task", "kind").head(self.sample), note)
 
     def plan(self) -> HTML | Markdown:

@@ -17,7 +17,8 @@ from p2c_lib.crossref import ENTRIES, Crossref, carried_by, decide, entry_of, id
 from p2c_lib.errors import ParameterError
 from p2c_lib.folder import read_run
 from p2c_lib.keys import key_text
-from p2c_lib.model import Task, Template, all_tasks
+from p2c_lib.masking import Masker, personal_fields
+from p2c_lib.model import Evidence, Task, Template, all_tasks
 from p2c_lib.places import task_folder, tasks_folder
 from p2c_lib.proposals import find
 from p2c_lib.proposals.records import shown_parts
@@ -142,13 +143,32 @@ def read_proposals(folder: Path) -> pl.DataFrame:
     return pl.read_parquet(path)
 
 
-def worded(folder: Path, frame: pl.DataFrame) -> pl.DataFrame:
-    """Proposals with what stands in both rows, ``name_source`` and ``name_destination`` and so on; it is personal."""
-    parts = [pl.read_parquet(path) for path in sorted(tasks_folder(folder).glob("*/proposals.parquet"))]
+def worded(folder: Path, frame: pl.DataFrame, templates: Mapping[str, Template], masker: Masker) -> pl.DataFrame:
+    """Proposals with what stands in both rows, ``name_source`` and ``name_destination`` and so on.
+
+    Args:
+        folder: The run's, after `propose`.
+        frame: Columns of `PROPOSALS`, rows of that run.
+        templates: As loaded, the mask taken off what was named; a part of which a column is personal is masked.
+        masker: Of the site.
+    """
+    known = {task.name: task for task in all_tasks(templates)}
+    parts = []
+    for path in sorted(tasks_folder(folder).glob("*/proposals.parquet")):
+        texts, task = pl.read_parquet(path), known[path.parent.name]
+        hidden = [name for name in _personal_parts(task) if f"{name}_source" in texts.columns]
+        sides = [f"{name}_{side}" for name in hidden for side in ("source", "destination")]
+        parts.append(texts.with_columns(masker.series(texts[name]) for name in sides))
     if not parts:
         return frame
-    texts = pl.concat(parts, how="diagonal").drop("score", "status", "evidence", "kind")
-    return frame.join(texts, on=["task", "source_key", "destination_key"], how="left", maintain_order="left")
+    told = pl.concat(parts, how="diagonal").drop("score", "status", "evidence", "kind")
+    return frame.join(told, on=["task", "source_key", "destination_key"], how="left", maintain_order="left")
+
+
+def _personal_parts(task: Task) -> list[str]:
+    """The parts of a task's evidence that a personal column goes into."""
+    personal = set(personal_fields(task))
+    return [name for name in Evidence.model_fields if personal & set(getattr(task.evidence, name, ()))]
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from p2c_lib.cli import app
 from p2c_lib.crossref import check_run, read_crossref
 from p2c_lib.diff import ROW_OUTCOMES
 from p2c_lib.errors import ParameterError, PlanError
+from p2c_lib.masking import site_masker, unmasked
 from p2c_lib.model import all_tasks, load_templates
 from p2c_lib.places import task_folder
 from p2c_lib.proposing import Chosen
@@ -139,6 +140,18 @@ def test_the_command_proposes_accepts_and_says_who(pair, lost, monkeypatch, tmp_
     monkeypatch.setenv("P2C_CROSSREF", str(tmp_path / "mine.csv"))
     shown = CliRunner().invoke(app, ["propose", str(lost["run"]), "--task", "accounts"])
     assert shown.exit_code == 0 and "2 pairs proposed" in shown.output and lost["other"]["name"] not in shown.output
+    street = lost["other"]["address1_line1"]
+    kept = proposing.read_proposals(lost["run"])
+    masker = site_masker()
+    both = [proposing.worded(lost["run"], kept, t, masker) for t in (TEMPLATES, unmasked(TEMPLATES, ["AddressStreet"]))]
+    told, plain = (frame.filter(pl.col("source_key") == "TYPED-ANEW").to_dicts()[0] for frame in both)
+    assert told["street_source"] == told["street_destination"] == masker.text(street) != street
+    assert (
+        plain["street_source"] == plain["street_destination"] == street and plain["mail_source"] == told["mail_source"]
+    )
+    assert told["name_destination"] == lost["other"]["name"] != told["name_source"]
+    rows = CliRunner().invoke(app, ["propose", str(lost["run"]), "--task", "accounts", "--rows"])
+    assert rows.exit_code == 0 and street not in rows.output
     done = CliRunner().invoke(app, ["propose", str(lost["run"]), "--accept", "all", "--by", "Ada"])
     assert "2 pairs accepted" in done.output
     assert read_crossref(tmp_path / "mine.csv").entries["by"].to_list() == ["Ada", "Ada"]
