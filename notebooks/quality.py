@@ -20,6 +20,7 @@
 # columns that are worst. Nothing is read from either system; it takes seconds.
 
 # %% tags=["parameters"]
+# Two lines, as IPython takes a cell of one line that begins with this name for its command %run.
 run: str = ""  # folder of a run; "" takes the newest one
 
 # %%
