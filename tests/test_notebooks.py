@@ -129,7 +129,12 @@ def test_a_run_leaves_executed_notebooks_docs_report_and_the_documented_table(wh
     assert (whole / "docs" / "index.html").exists() and (whole / "unmapped.parquet").exists()
     report = lxml.html.fromstring((whole / "report.html").read_text("utf-8"))
     links = [link for _, _, link, _ in report.iterlinks()]
-    assert set(links) == {f"notebooks/{name}.ipynb" for name in ["products", *DONE, "overview"]} | {"docs/index.html"}
+    pages = {link for link in links if link.startswith("docs/validations/")}
+    assert {Path(page).stem for page in pages} == {
+        f"{t}_{s}" for t in DONE for s in ("source", "expected", "destination")
+    }
+    notebooks = {f"notebooks/{name}.ipynb" for name in ["products", *DONE, "overview"]}
+    assert set(links) - pages == notebooks | {"docs/index.html"}
     assert all((whole / link).exists() for link in links)
     assert {suite["suite"] for suite in json.loads((whole / "checks.json").read_text())} == {
         f"{task}_{side}" for task in DONE for side in ("source", "expected", "destination")
