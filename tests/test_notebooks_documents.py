@@ -36,10 +36,9 @@ def run(pair):
 
 
 @pytest.fixture
-def begin(pair, monkeypatch, tmp_path):
+def begin(pair, monkeypatch):
     """Begins a notebook for the running pair; in its own folder unless it is given one."""
-    for name, value in {"P2C_HOME": tmp_path, "P2C_SANDBOX_DIR": pair.folder}.items():
-        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("P2C_SANDBOX_DIR", str(pair.folder))
     for name in ("P2C_SALES__URL", "P2C_FNO__URL", "P2C_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     return notebook.start
