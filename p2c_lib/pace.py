@@ -80,6 +80,7 @@ class Pace:
         self.lanes = float(self._ceiling)
         self._closed_until = -math.inf
         self._learned_at = -math.inf
+        self._is_counted = False  # the calls allowed are those that had been let in when the refusal came
         self._is_probing = False
         self._begun: deque[float] = deque()  # by when the calls of the window had arrived, those under way left out
         self._spent: deque[tuple[float, float]] = deque()  # when calls ended, and their seconds
@@ -159,6 +160,8 @@ class Pace:
         self._mean_s = max(seconds, 0.8 * self._mean_s + 0.2 * seconds)  # calls that grow must not be taken for short
         if hint:
             self._hint = hint
+        if self._is_counted and now - seconds <= self._learned_at + _CRUMB_S:  # let in before the refusal came
+            self._known = replace(self._known, calls=min(self.allowance.calls, self._known.calls + 1))
         if now - seconds >= self._closed_until - _CRUMB_S:  # it went out when the door was open again
             self._is_probing = False
         self._watch(f"{kind}/{max(1, rows).bit_length()}", seconds / max(1, rows))
@@ -205,6 +208,7 @@ class Pace:
     def _learn(self, limit: Limit, until: float, named: Named | None) -> bool:
         """Take the count that was full for what our own calls come to, if they explain that it was."""
         known, told = self._known, self.allowance
+        self._is_counted = False
         calls = len(self._begun) + self.running
         ours = {"requests": float(calls), "execution": self._spent_s}.get(limit, 0.0)
         if named is not None and ours >= _EXPLAINED * named.size:
@@ -218,6 +222,7 @@ class Pace:
         since = until + 1.0 - known.window_s
         if limit == "requests" and self._begun and self._begun[0] <= since:
             self._known = replace(known, calls=min(known.calls, max(1, len(self._begun))))
+            self._is_counted = True
         elif limit == "execution" and self._spent and self._spent[0][0] <= since:
             self._known = replace(known, execution_s=min(known.execution_s, _LEARNED * self._spent_s))
         else:

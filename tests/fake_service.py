@@ -94,7 +94,7 @@ class FakeClient:
         _answer(self.said.get(f"read {path}"))
         return {"value": found}
 
-    def post_action(self, path: str, body: Mapping[str, Any]) -> Any:
+    def post_action(self, path: str, body: Mapping[str, Any], *, is_safe: bool = False) -> Any:
         """What was put into `said` for an action."""
         return {"value": _answer(self.said[path.rpartition(".")[2]])}
 

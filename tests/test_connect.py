@@ -274,6 +274,9 @@ def test_a_read_that_breaks_the_service_is_told_after_a_few_tries_and_a_write_is
         with pytest.raises(ServiceError, match="boom"):
             sales.post_action("WinQuote", {})
         assert len(script.requests) == 4
+        with pytest.raises(ServiceError, match="the same 3 times"):  # an action that only tells something is a read
+            sales.post_action("WhatVersion", {}, is_safe=True)
+        assert len(script.requests) == 7
 
 
 def test_gzip_is_asked_for_and_undone():
@@ -543,7 +546,12 @@ def test_a_script_that_closes_nothing_ends_all_the_same(left, tmp_path):
     script = [sys.executable, "script.py", left]
     path = os.pathsep.join([str(Path(__file__).parents[1]), str(Path(__file__).parent)])
     done = subprocess.run(
-        script, cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}, timeout=60, capture_output=True, text=True
+        script,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": path, "P2C_HOME": str(tmp_path)},
+        timeout=60,
+        capture_output=True,
+        text=True,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "the last line\n", "")
 

@@ -56,12 +56,13 @@ class Client(Session):
         """
         return self._json(self._send("GET", path, what=f"reading {path.partition('?')[0]}", params=params))
 
-    def post_action(self, path: str, body: Mapping[str, Any]) -> Any:
-        """Call an action; it is not repeated when its answer is lost.
+    def post_action(self, path: str, body: Mapping[str, Any], *, is_safe: bool = False) -> Any:
+        """Call an action; it is not repeated when its answer is lost, unless it changes nothing.
 
         Args:
             path: Below the API's root, e.g. ``WinQuote``.
             body: Its parameters.
+            is_safe: It only tells something, such as a version: as good as a read.
 
         Returns:
             The JSON answer, None when there is none (204).
@@ -70,7 +71,7 @@ class Client(Session):
             LostAnswer: It was sent, and whether it was done is not known.
             ConnectError: Or a child of it.
         """
-        response = self._send("POST", path, what=f"calling {path}", body=body_json(body))
+        response = self._send("POST", path, what=f"calling {path}", body=body_json(body), is_safe=is_safe)
         return self._json(response) if response.content else None
 
     # --- metadata ---------------------------------------------------------------------------------------------

@@ -199,16 +199,24 @@ class Session:
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
         rows: int | None = None,
+        is_safe: bool = False,
     ) -> httpx.Response:
         query = query_string(params or {})
         url = f"{self.base}/{path}{'&' if '?' in path else '?'}{query}" if query else f"{self.base}/{path}"
         rows = int(method != "GET") if rows is None else rows
-        response = self._future(method, url, what, headers or {}, body, rows).result()
+        response = self._future(method, url, what, headers or {}, body, rows, is_safe or method == "GET").result()
         self._took.seconds = getattr(self._took, "seconds", 0.0) + response.extensions["took_s"]
         return response
 
     def _future(
-        self, method: str, url: str, what: str, headers: Mapping[str, str], body: bytes | None = None, rows: int = 0
+        self,
+        method: str,
+        url: str,
+        what: str,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        rows: int = 0,
+        is_safe: bool = True,
     ) -> Future[httpx.Response]:
         all_headers = {**({"Content-Type": "application/json"} if body is not None else {}), **headers}
 
@@ -216,9 +224,9 @@ class Session:
 
         async def send() -> httpx.Response:
             try:
-                return await sender.send(method, url, all_headers, body, what=what, is_safe=method == "GET", rows=rows)
+                return await sender.send(method, url, all_headers, body, what=what, is_safe=is_safe, rows=rows)
             except anyio.get_cancelled_exc_class():  # by `close`, or nobody waits for it any more
-                kind = ConnectError if method == "GET" else LostAnswer
+                kind = ConnectError if is_safe else LostAnswer
                 raise kind(f"{what}: this client was closed before the answer came") from None
 
         try:
