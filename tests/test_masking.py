@@ -298,7 +298,7 @@ def test_no_personal_value_is_in_any_file_of_a_run_nor_said_by_a_command(site, c
         and min(told[name] for name in ("lastname", "description", "emailaddress1", "telephone1")) > 50
     )
 
-    code, told_apart = site.apart("run", *TASKS, "--out", folder)
+    code, told_apart = site.apart("run", *TASKS, "--out", folder, "--workbook")
     assert code == 1, told_apart
     assert site("plan", folder) == 0
     refused = refuse_one(site, folder, values)
