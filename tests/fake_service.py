@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from p2c_lib.config import Limits
-from p2c_lib.connect import Column, Entity, Lookup, Metadata, Written, literal
+from p2c_lib.connect import Column, Entity, Lookup, Metadata, Write, Written, literal
 from p2c_lib.connect.dialects import dialect
 from p2c_lib.connect.literals import body_json
-from p2c_lib.errors import Conflict, ConnectError, NotFound
+from p2c_lib.connect.session import is_for_all
+from p2c_lib.errors import Conflict, ConnectError, NotFound, P2CError
 from p2c_lib.sandbox.schema import Schema, load_schema
 
 Hook = Callable[[str, str, Mapping[str, Any]], Exception | None]
@@ -151,24 +154,42 @@ class FakeClient:
             return row.get(name, 0)
         return row.get(name, blank)
 
-    def create(self, entity: str, row: Mapping[str, Any]) -> Written:
-        return self._write("create", entity, dict(row), lambda: self._create(entity, row))
+    def write_each(self, entity: str, writes: Sequence[Write]) -> list[Written | P2CError]:
+        said: list[Written | P2CError] = []
+        for write in writes:
+            try:
+                said.append(self._one(entity, write))
+            except P2CError as error:
+                said.append(error)
+                if is_for_all(error):
+                    break
+        return said
 
-    def update(self, entity: str, key: Mapping[str, Any], changes: Mapping[str, Any], etag: str | None) -> Written:
-        return self._write("update", entity, dict(changes), lambda: self._update(entity, key, changes, etag))
+    def _one(self, entity: str, write: Write) -> Written:
+        if write.verb == "delete":
+            return self._write("delete", entity, dict(write.key), lambda: self._delete(entity, write))
+        row = json.loads(write.body or b"{}", parse_float=Decimal)
+        if write.verb == "create":
+            return self._write("create", entity, row, lambda: self._create(entity, row))
+        return self._write("update", entity, row, lambda: self._update(entity, write, row))
 
-    def delete(self, entity: str, key: Mapping[str, Any], etag: str | None) -> None:
-        self.calls.append(("delete", entity, dict(key)))
-        if error := self.before("delete", entity, key):
-            raise error
-        found = self.find(entity, **key)
+    def _seen(self, entity: str, write: Write) -> dict[str, Any]:
+        found = self.find(entity, **write.key)
         if not found:
             raise NotFound("no such row", status=404)
-        if found[0]["@odata.etag"] != etag:
+        if found[0]["@odata.etag"] != write.etag:
             raise Conflict("the row changed", status=412)
-        self.rows[entity].remove(found[0])
-        if error := self.after("delete", entity, key):
-            raise error
+        return found[0]
+
+    def _delete(self, entity: str, write: Write) -> dict[str, Any]:
+        row = self._seen(entity, write)
+        self.rows[entity].remove(row)
+        return row
+
+    def _update(self, entity: str, write: Write, changes: Mapping[str, Any]) -> dict[str, Any]:
+        row = self._seen(entity, write)
+        self.touch(row, **self._kept(entity, changes))
+        return row
 
     def _write(self, verb: str, entity: str, row: dict[str, Any], work: Callable[[], dict[str, Any]]) -> Written:
         self.calls.append((verb, entity, row))
@@ -189,17 +210,6 @@ class FakeClient:
                     raise Conflict("A record with matching key values already exists.", status=412)
                 raise ConnectError("Infolog: Error: The record already exists.", status=400)
         return self.add(entity, **self._kept(entity, row))
-
-    def _update(
-        self, entity: str, key: Mapping[str, Any], changes: Mapping[str, Any], etag: str | None
-    ) -> dict[str, Any]:
-        found = self.find(entity, **key)
-        if not found:
-            raise NotFound("no such row", status=404)
-        if found[0]["@odata.etag"] != etag:
-            raise Conflict("the row changed", status=412)
-        self.touch(found[0], **self._kept(entity, changes))
-        return found[0]
 
     def _kept(self, entity: str, row: Mapping[str, Any]) -> dict[str, Any]:
         kept = {}

@@ -17,6 +17,7 @@ import pytest
 from odata_fake import FNO_ROOT, SALES_ROOT, TOKEN, answer, client, error, page
 
 from p2c_lib.config import Auth
+from p2c_lib.connect import Write, Written
 from p2c_lib.connect.auth import Token
 from p2c_lib.errors import (
     Conflict,
@@ -515,6 +516,43 @@ def test_counts_past_the_limit_of_aggregates_are_counted_row_by_row():
 
     with client("sales", handler) as sales:
         assert sales.count("accounts") == 2
+
+
+def test_each_row_is_answered_for_and_one_that_fails_holds_nothing_up():
+    script = Script(
+        answer({"accountid": GUID, "@odata.etag": 'W/"7"'}, 201),
+        error(412, "0x80060882", "changed"),
+        httpx.ReadTimeout("slow"),
+        httpx.Response(204),
+    )
+    writes = [
+        Write("create", {}, b'{"name":"A"}'),
+        Write("update", {"accountid": GUID}, b'{"name":"B"}', 'W/"1"'),
+        Write("update", {"accountid": "no guid"}, b'{"name":"B"}'),
+        Write("create", {}, b'{"name":"C"}'),
+        Write("delete", {"accountid": GUID}, etag='W/"2"'),
+    ]
+    with client("sales", script) as sales:
+        said = sales.write_each("accounts", writes)
+    assert [type(one) for one in said] == [Written, Conflict, SchemaError, LostAnswer, Written]
+    assert said[0] == Written({"accountid": GUID}, 'W/"7"', GUID)
+    assert [request.method for request in script.requests] == ["POST", "PATCH", "POST", "DELETE"]
+
+
+@pytest.mark.parametrize(
+    ("out", "kind"),
+    [
+        (error(403, "", "no"), PermissionDenied),
+        (error(401, "", "no"), SignInError),
+        (httpx.ConnectError("down"), ConnectError),
+    ],
+    ids=["forbidden", "signed out", "down"],
+)
+def test_what_every_call_would_meet_is_met_once(out, kind):
+    script = Script(answer({"accountid": GUID}, 201), out)
+    with client("sales", script, budget_s=1) as sales:
+        said = sales.write_each("accounts", [Write("create", {}, b"{}")] * 5)
+    assert [type(one) for one in said] == [Written, kind]
 
 
 # --- threads, loops, ends -----------------------------------------------------------------------------------------

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any
 
 import orjson
 import polars as pl
 
 from p2c_lib.channels.base import ANSWERS, Channel, Chunk
-from p2c_lib.connect import Client
+from p2c_lib.channels.bodies import bodies
+from p2c_lib.connect import Client, Write, Written
 from p2c_lib.errors import (
     Conflict,
     ConnectError,
@@ -44,67 +44,54 @@ def told(error: P2CError) -> dict[str, Any]:
 
 def _send(client: Client, chunk: Chunk) -> pl.DataFrame:
     """Send the rows of a chunk one after the other."""
-    answers: list[dict[str, Any]] = []
-    by_order = chunk.cells.select("order", "property", "sent", "wire").rows_by_key("order")
-    rows = chunk.actions.to_dicts()
-    for row in rows:
-        body = {name: _value(sent, wire) for name, sent, wire in by_order.get(row["order"], [])}
-        try:
-            answers.append({"order": row["order"], **_one(client, chunk, row, body)})
-        except (SignInError, PermissionDenied, Throttled, ConnectError) as error:
-            if not answers:
-                raise
-            # What was done is told; the rest meets the same error at once when it is sent again.
-            facts = {"state": "open", "again": "send", **told(error)}
-            if not isinstance(error, (SignInError, PermissionDenied, Throttled)):
-                facts = {"state": "doubt", "again": "look", **told(error)}
-            answers.append({"order": row["order"], **facts})
-            answers += [{"order": rest["order"], "state": "open", "again": "send"} for rest in rows[len(answers) :]]
-            break
+    rows = chunk.actions.select("order", "action", "target", "etag").with_columns(body=bodies(client, chunk)).to_dicts()
+    said = client.write_each(chunk.entity.name, [_write(row) for row in rows])
+    answers = [_told(row, of) for row, of in zip(rows, said, strict=False)]
+    if answers[-1]["again"] == "stop":
+        if len(said) == 1 and isinstance(said[0], P2CError):
+            raise said[0]
+        # What was done is told; the rest meets the same error at once when it is sent again.
+        answers[-1]["again"] = "send" if answers[-1]["state"] == "open" else "look"
+    answers += [{"order": row["order"], "state": "open", "again": "send"} for row in rows[len(answers) :]]
     return pl.DataFrame(answers, schema=ANSWERS)
 
 
-def _value(sent: str | None, wire: str) -> Any:
-    if sent is None or wire in ("string", "bind"):
-        return sent
-    return Decimal(sent) if wire == "number" else sent == "true"
+def _write(row: dict[str, Any]) -> Write:
+    if row["action"] == "create":
+        return Write("create", {}, row["body"].encode())
+    if row["action"] == "delete":
+        return Write("delete", orjson.loads(row["target"]), etag=row["etag"])
+    return Write("update", orjson.loads(row["target"]), row["body"].encode(), row["etag"])
 
 
-def _one(client: Client, chunk: Chunk, row: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
-    entity, is_create = chunk.entity, row["action"] == "create"
-    try:
-        if is_create:
-            own = {entity.key[0]: row["id"]} if row["id"] else {}
-            if "dataAreaId" in entity.key and client.company:
-                own = {"dataAreaId": client.company}
-            written = client.create(entity.name, {**own, **body})
-        elif row["action"] == "delete":
-            client.delete(entity.name, orjson.loads(row["target"]), row["etag"])
-            return {"state": "deleted"}
-        else:
-            written = client.update(entity.name, orjson.loads(row["target"]), body, row["etag"])
-    except (SignInError, PermissionDenied, Throttled):
-        raise  # refused at the door: nothing was done
-    except LostAnswer as error:
-        return {"state": "doubt", "again": "look", **told(error)}
-    except Conflict as error:
-        return {"state": "conflict", "again": "look", **told(error)}
-    except NotFound as error:
-        if row["action"] == "delete":
-            return {"state": "already", **told(error)}
-        return {"state": "failed" if is_create else "conflict", **told(error)}
-    except ServiceError as error:
+def _told(row: dict[str, Any], said: Written | P2CError) -> dict[str, Any]:
+    """What became of a row; ``again`` is ``stop`` where the next call would fare no better."""
+    if isinstance(said, P2CError):
+        state, again = _fate(row["action"], said)
+        return {"order": row["order"], "state": state, "again": again, **told(said)}
+    facts = {} if row["action"] == "delete" else {"etag": said.etag, "id": said.id}
+    return {"order": row["order"], "state": _DONE[row["action"]], "again": None, **facts}
+
+
+def _fate(action: str, error: P2CError) -> tuple[str, str | None]:
+    match error:
+        case SignInError() | PermissionDenied() | Throttled():
+            return "open", "stop"  # refused at the door: nothing was done
+        case LostAnswer():
+            return "doubt", "look"
+        case Conflict():
+            return "conflict", "look"
+        case NotFound():
+            return {"create": "failed", "delete": "already"}.get(action, "conflict"), None
         # A row that X++ refuses was answered with 500 by older versions; the text tells it from a failure.
-        if "Infolog" in str(error):
-            return {"state": "failed", "again": "look" if is_create else None, **told(error)}
-        return {"state": "doubt", **told(error)}
-    except ConnectError as error:
-        if error.status is None:
-            raise
-        return {"state": "failed", "again": "look" if is_create else None, **told(error)}
-    except P2CError as error:
-        return {"state": "failed", **told(error)}
-    return {"state": _DONE[row["action"]], "etag": written.etag, "id": written.id}
+        case ServiceError() if "Infolog" not in str(error):
+            return "doubt", None
+        case ConnectError(status=None):
+            return "doubt", "stop"
+        case ConnectError() if action == "create":
+            return "failed", "look"
+        case _:
+            return "failed", None
 
 
 SINGLE = Channel(

@@ -1,10 +1,11 @@
 """The OData client of both systems: sign-in, patience, paging, and what each dialect wants."""
 
-from p2c_lib.connect.client import Client, Written, connect
+from p2c_lib.connect.client import Client, connect
 from p2c_lib.connect.dialects import Problem
 from p2c_lib.connect.literals import key_path, literal
 from p2c_lib.connect.metadata import Column, Entity, Lookup, Metadata
 from p2c_lib.connect.transport import Stats, retry_after
+from p2c_lib.connect.writes import Write, Written
 
 __all__ = [
     "Client",
@@ -14,6 +15,7 @@ __all__ = [
     "Metadata",
     "Problem",
     "Stats",
+    "Write",
     "Written",
     "connect",
     "key_path",

@@ -6,36 +6,23 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote
 
 import httpx
 
 from p2c_lib.config import Profile
-from p2c_lib.connect.literals import body_json, key_path, literal, query_string
+from p2c_lib.connect.literals import body_json, literal, query_string
 from p2c_lib.connect.metadata import Entity, Metadata, parse_csdl, with_definitions
-from p2c_lib.connect.session import Session
-from p2c_lib.errors import ConfigError, ConnectError, NotFound, ServiceError
+from p2c_lib.connect.session import Call, Session
+from p2c_lib.connect.writes import Write, Written, call_of, written
+from p2c_lib.errors import ConfigError, ConnectError, NotFound, P2CError, SchemaError, ServiceError
 
-__all__ = ["Client", "Written", "connect"]
+__all__ = ["Client", "connect"]
 
 SALES_COUNT_CAP = 5000
 """Dataverse counts no further in one request."""
 _NEXT = re.compile(rb'"@odata\.nextLink"\s*:\s*("(?:[^"\\]|\\.)*")')
-_ROW_ID = re.compile(r"\(([0-9a-fA-F-]{36})\)\s*$")
-
-
-@dataclass(frozen=True)
-class Written:
-    """A row that was created or updated: its key, its new etag when told, and its address within the service.
-
-    ``id`` is the row's Guid on Sales, its address (``CustomersV2(dataAreaId='usmf',...)``) on F&O.
-    """
-
-    key: dict[str, Any]
-    etag: str | None
-    id: str | None
 
 
 class Client(Session):
@@ -293,26 +280,8 @@ class Client(Session):
             LostAnswer: It was sent, and whether it was created is not known: look it up.
             ConnectError: Or a child of it, when the service refused.
         """
-        known = self.entity(entity)
-        sales = self.system == "sales"
-        response = self._send(
-            "POST",
-            entity,
-            what=f"creating in {entity}",
-            params={"$select": ",".join(known.key)} if sales else None,
-            headers={"Prefer": "return=representation"} if sales else None,
-            body=body_json(row, noon=not sales),
-        )
-        said = self._json(response) if response.content else {}
-        key = {name: said.get(name, row.get(name)) for name in known.key}
-        etag = said.get("@odata.etag") or response.headers.get("ETag")
-        if not sales:
-            whole = all(value is not None for value in key.values())
-            return Written(key, etag, key_path(known, key) if whole else response.headers.get("Location"))
-        found = _ROW_ID.search(response.headers.get("OData-EntityId", ""))
-        if found and key[known.key[0]] is None:
-            key[known.key[0]] = found[1]
-        return Written(key, etag, key[known.key[0]])
+        key = {name: row.get(name) for name in self.entity(entity).key}
+        return self._written(entity, Write("create", key, body_json(row, noon=self.system == "fno")))
 
     def update(self, entity: str, key: Mapping[str, Any], changes: Mapping[str, Any], etag: str | None) -> Written:
         """Change a row that exists; it is not sent twice when its answer is lost.
@@ -332,21 +301,7 @@ class Client(Session):
             LostAnswer: It was sent, and whether it was done is not known.
             ConnectError: Or a child of it.
         """
-        known = self.entity(entity)
-        sales = self.system == "sales"
-        address = key_path(known, key)
-        response = self._send(
-            "PATCH",
-            address,
-            what=f"changing {address}",
-            params={"$select": ",".join(known.key)} if sales else self._company_switch(known),
-            headers={"If-Match": etag or "*", **({"Prefer": "return=representation"} if sales else {})},
-            body=body_json(changes, noon=not sales),
-        )
-        said = self._json(response) if response.content else {}
-        full = {name: said.get(name, key.get(name)) for name in known.key} if sales else dict(key)
-        identity = full[known.key[0]] if sales else address
-        return Written(full, said.get("@odata.etag") or response.headers.get("ETag"), identity)
+        return self._written(entity, Write("update", key, body_json(changes, noon=self.system == "fno"), etag))
 
     def delete(self, entity: str, key: Mapping[str, Any], etag: str | None) -> None:
         """Delete a row.
@@ -362,19 +317,51 @@ class Client(Session):
             LostAnswer: It was sent, and whether it was done is not known.
             ConnectError: Or a child of it.
         """
-        known = self.entity(entity)
-        address = key_path(known, key)
-        self._send(
-            "DELETE",
-            address,
-            what=f"deleting {address}",
-            params=self._company_switch(known),
-            headers={"If-Match": etag or "*"},
-        )
+        self._written(entity, Write("delete", key, etag=etag))
 
-    def _company_switch(self, entity: Entity) -> Mapping[str, str] | None:
-        """F&O finds a row of another company than the user's own only when told to look there."""
-        return self.dialect.params if "dataAreaId" in entity.key else None
+    def _written(self, entity: str, write: Write) -> Written:
+        (said,) = self.write_each(entity, [write])
+        if isinstance(said, P2CError):
+            raise said
+        return said
+
+    def write_each(self, entity: str, writes: Sequence[Write]) -> list[Written | P2CError]:
+        """Write rows, one call each and one after the other; none is sent twice when its answer is lost.
+
+        Args:
+            entity: Name of the set.
+            writes: What is written.
+
+        Returns:
+            What became of each: what `create`, `update` or `delete` would give or raise. An error that the next call
+            would meet as well (no sign-in, no answer, no allowance left) ends the list: the rest was not sent.
+
+        Raises:
+            SchemaError: There is no such set.
+            ConnectError: This client is closed.
+        """
+        known = self.entity(entity)
+        calls: list[Call | SchemaError] = []
+        for write in writes:
+            try:
+                calls.append(call_of(self.dialect, known, write))
+            except SchemaError as error:
+                calls.append(error)
+        answers = iter(self._send_each([call for call in calls if isinstance(call, Call)]))
+        said: list[Written | P2CError] = []
+        for write, call in zip(writes, calls, strict=True):
+            answer = call if isinstance(call, SchemaError) else next(answers, None)
+            if answer is None:
+                break
+            said.append(answer if isinstance(answer, P2CError) else self._seen(known, write, answer))
+        return said
+
+    def _seen(self, known: Entity, write: Write, answer: httpx.Response) -> Written | ConnectError:
+        try:
+            said = self._json(answer) if answer.content and write.verb != "delete" else {}
+        except ConnectError as error:
+            return error
+        return written(self.dialect, known, write, said, answer.headers)
 
     def company_filter(self, entity: Entity) -> str | None:
         """Write the filter that keeps a read to the client's company.

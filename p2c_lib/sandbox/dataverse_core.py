@@ -13,7 +13,6 @@ from functools import cached_property
 from typing import Any, NoReturn
 
 import orjson
-import sqlalchemy as sa
 
 from p2c_lib.errors import SandboxError
 from p2c_lib.sandbox.grammar import QueryError
@@ -224,15 +223,12 @@ class Work:
     @cached_property
     def organization(self) -> dict[str, Any]:
         """The row of the organisation; empty when the store has none."""
-        rows = self.t.rows(sa.select(self.store.tables["organizations"]).limit(1))
-        return rows[0] if rows else {}
+        return self.t.first("organizations") or {}
 
     @cached_property
     def user(self) -> dict[str, Any]:
         """The user who calls: the first one."""
-        users = self.store.tables["systemusers"]
-        rows = self.t.rows(sa.select(users).order_by(users.c.row_id).limit(1))
-        return rows[0] if rows else {"systemuserid": FIRST_USER, "_businessunitid_value": None}
+        return self.t.first("systemusers") or {"systemuserid": FIRST_USER, "_businessunitid_value": None}
 
     def currency(self, currency_id: str | None) -> dict[str, Any] | None:
         """A currency's row."""

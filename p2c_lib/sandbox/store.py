@@ -133,6 +133,11 @@ class Transaction:
         statement = self.store.select_by(entity, tuple(key), only="1")
         return self.run(statement, tuple(key.values())).fetchone() is not None
 
+    def first(self, entity: str) -> dict[str, Any] | None:
+        """Give the row that was added first, or None."""
+        found = self.run(f'SELECT * FROM "{entity}" ORDER BY row_id LIMIT 1').fetchone()
+        return None if found is None else dict(zip(self.store.names[entity], found, strict=True))
+
     def run(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         """Run SQL on the driver's own connection: of many small statements SQLAlchemy takes most of the time."""
         return self._driver.execute(statement, values)
