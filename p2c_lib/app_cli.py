@@ -17,7 +17,6 @@ import typer
 
 from p2c_lib.config import home, load_profile
 from p2c_lib.errors import ConfigError
-from p2c_lib.execution import NOTEBOOKS
 from p2c_lib.sandbox_cli import err_console, out_console
 from p2c_lib.write_cli import ProfileOption
 
@@ -51,6 +50,7 @@ def app(
             os.environ[app_page.RUN_FOLDER] = str(run.resolve())
 
         from p2c_lib import app as serving
+        from p2c_lib.execution import NOTEBOOKS
 
         def ready(address: str) -> None:
             spinner.stop()

@@ -20,7 +20,6 @@ from rich.table import Table
 
 from p2c_lib.app_cli import app as serve_app
 from p2c_lib.config import home, load_profile
-from p2c_lib.diff import ROW_OUTCOMES
 from p2c_lib.errors import P2CError, ParameterError
 from p2c_lib.history_cli import history_app, migration_check
 from p2c_lib.load_cli import load
@@ -227,6 +226,8 @@ def _tasks_bar() -> Progress:
 
 
 def _print_outcomes(facts: dict[str, Any]) -> None:
+    from p2c_lib.diff import ROW_OUTCOMES
+
     table = Table(title=None)
     table.add_column("task")
     for name in ("source_rows", "destination_rows", *ROW_OUTCOMES, "seconds"):

@@ -10,8 +10,6 @@ import polars as pl
 import typer
 
 from p2c_lib.config import home
-from p2c_lib.crossref import read_crossref
-from p2c_lib.report import with_money
 from p2c_lib.sandbox_cli import out_console
 from p2c_lib.write_cli import SHOWN, ProfileOption, RunFolder, print_frame, profile_of, route_of
 
@@ -47,7 +45,9 @@ def values(
     What the new entries change is told at once, from the rows that the run has kept; nothing is read from a system.
     """
     from p2c_lib import overlay_file, workshop
+    from p2c_lib.crossref import read_crossref
     from p2c_lib.legs import templates_for
+    from p2c_lib.report import with_money
 
     chosen, way = profile_of(folder, profile), route_of(folder)
     templates = templates_for(chosen, way)
@@ -98,6 +98,7 @@ def propose(
     Later runs join on what was accepted: such a pair is compared and updated, not created a second time.
     """
     from p2c_lib import proposing
+    from p2c_lib.crossref import read_crossref
     from p2c_lib.legs import templates_for
     from p2c_lib.masking import site_masker
 

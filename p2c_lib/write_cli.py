@@ -6,7 +6,7 @@ import getpass
 import re
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import polars as pl
 import typer
@@ -23,11 +23,12 @@ from rich.progress import (
 from rich.table import Table
 
 from p2c_lib.config import Profile
-from p2c_lib.crossref import check_run, read_crossref
 from p2c_lib.errors import ParameterError
-from p2c_lib.model import Route
 from p2c_lib.places import plan_folder, working_folder
 from p2c_lib.sandbox_cli import err_console, out_console
+
+if TYPE_CHECKING:
+    from p2c_lib.model import Route
 
 __all__ = ["ProfileOption", "RunFolder", "bar", "print_frame", "print_rows", "register"]
 
@@ -65,6 +66,7 @@ def plan(
 ) -> None:
     """Say what a write would send for a run, and save it; nothing is sent. Extra rows stay unless a task is named."""
     from p2c_lib import legs, write
+    from p2c_lib.crossref import check_run, read_crossref
     from p2c_lib.run import open_clients
 
     chosen, way = profile_of(folder, profile), route_of(folder)
@@ -188,6 +190,7 @@ def _send(folder: Path, profile: str, saved: Any, *, by: str, only: str, check: 
     from p2c_lib import apply as applying
     from p2c_lib import causes, legs, stale, write
     from p2c_lib import verify as verifying
+    from p2c_lib.crossref import check_run, read_crossref
     from p2c_lib.run import open_clients
 
     chosen, way = profile_of(folder, profile), route_of(folder)

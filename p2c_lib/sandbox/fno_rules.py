@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-import sqlalchemy as sa
-
 from p2c_lib.sandbox.fno_amounts import CENT
 from p2c_lib.sandbox.schema import Entity
 from p2c_lib.sandbox.store import Transaction
@@ -117,9 +115,8 @@ def next_number(t: Transaction, entity: str, column: str, form: str, company: st
     Returns:
         The number.
     """
-    table = t.table(entity)
     where = {} if company is None else {"dataAreaId": company}
-    count = (t.scalar(sa.select(sa.func.max(table.c.row_id))) or 0) + 1
+    count = (t.run(f'SELECT max(row_id) FROM "{entity}"').fetchone()[0] or 0) + 1
     while t.has(entity, {**where, column: form.format(count)}):
         count += 1
     return form.format(count)
