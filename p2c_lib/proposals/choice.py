@@ -25,26 +25,24 @@ def choose(pairs: pl.DataFrame) -> pl.DataFrame:
         The pairs chosen, with ``status``: ``proposed``, or ``ambiguous`` where two are nearly as good, the pair is
         doubtful or not certain enough. No row stands twice.
 
-    The best pair of both of its rows goes first; its rows are then out of the way of the others.
+    The best pair of both of its rows goes first; its rows are then out of the way of the others. A pair that is out of
+    the way still speaks against others as long as what it lost to is only ambiguous.
     """
     left = pairs.filter(pl.col("bits") >= LISTED).sort("bits", "left", "right", descending=[True, False, False])
-    chosen = [left.clear().with_columns(status=pl.lit(None, pl.String))]
-    while left.height:
-        ranked = left.with_columns(
-            rival=pl.max_horizontal(_next("left"), _next("right")),
-            is_best=(pl.col("left").cum_count().over("left") == 1) & (pl.col("right").cum_count().over("right") == 1),
+    left = left.with_columns(is_open=pl.lit(True))
+    chosen = [left.drop("is_open").clear().with_columns(status=pl.lit(None, pl.String))]
+    while left["is_open"].any():
+        best = left.with_columns(rival=pl.max_horizontal(_next("left"), _next("right"))).filter(
+            "is_open", *(pl.col("is_open").cum_sum().over(side) == 1 for side in ("left", "right"))
         )
-        best = ranked.filter("is_best")
         clear = (pl.col("bits") >= LEAST) & ~pl.col("is_doubtful")
         clear &= (pl.col("bits") - pl.col("rival").fill_null(LISTED - MARGIN)) >= MARGIN
-        chosen.append(
-            best.with_columns(status=pl.when(clear).then(pl.lit("proposed")).otherwise(pl.lit("ambiguous"))).select(
-                chosen[0].columns
-            )
-        )
-        taken = best.select("left"), best.select("right")
-        left = left.join(taken[0], on="left", how="anti", maintain_order="left")
-        left = left.join(taken[1], on="right", how="anti", maintain_order="left")
+        best = best.with_columns(status=pl.when(clear).then(pl.lit("proposed")).otherwise(pl.lit("ambiguous")))
+        chosen.append(best.select(chosen[0].columns))
+        sure = best.filter(pl.col("status") == "proposed")
+        for side in ("left", "right"):
+            left = left.filter(~pl.col(side).is_in(sure[side].implode()))
+            left = left.with_columns(pl.col("is_open") & ~pl.col(side).is_in(best[side].implode()))
     return pl.concat(chosen).sort("left")
 
 
