@@ -6,7 +6,6 @@ and no frame; pulling stands against one chain of pages, with 100 ms of latency 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 import time
@@ -99,13 +98,13 @@ def pulling(pages: int, latency_s: float = 0.1) -> None:
     total = pages * ROWS
     ready = {start: page(start) for start in range(0, total, ROWS)}
 
-    async def handler(request: httpx.Request) -> httpx.Response:
+    def handler(request: httpx.Request) -> httpx.Response:
         path, params = request.url.path, request.url.params
         if path.endswith("$metadata"):
             return httpx.Response(200, content=CSDL)
         if path.endswith("$count"):
             return httpx.Response(200, content=str(total).encode())
-        await asyncio.sleep(latency_s)
+        time.sleep(latency_s)
         if "$top" in params:
             return httpx.Response(200, content=page(int(params["$skip"]) // ROWS * ROWS, count=1))
         words = params.get("$filter", "").replace("'", "").split()

@@ -154,13 +154,13 @@ class FakeClient:
             return row.get(name, 0)
         return row.get(name, blank)
 
-    def write_each(self, entity: str, writes: Sequence[Write]) -> list[Written | P2CError]:
-        said: list[Written | P2CError] = []
-        for write in writes:
+    def write_each(self, entity: str, writes: Sequence[Write]) -> list[Written | P2CError | None]:
+        said: list[Written | P2CError | None] = [None] * len(writes)
+        for at, write in enumerate(writes):
             try:
-                said.append(self._one(entity, write))
+                said[at] = self._one(entity, write)
             except P2CError as error:
-                said.append(error)
+                said[at] = error
                 if is_for_all(error):
                     break
         return said

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import polars as pl
 
 from p2c_lib.channels.base import ANSWERS, Channel, Chunk
 from p2c_lib.channels.bodies import bodies
-from p2c_lib.connect import Client, Write, Written
+from p2c_lib.connect import Client, Write, Written, is_for_all
 from p2c_lib.errors import (
     Conflict,
     ConnectError,
@@ -43,17 +43,14 @@ def told(error: P2CError) -> dict[str, Any]:
 
 
 def _send(client: Client, chunk: Chunk) -> pl.DataFrame:
-    """Send the rows of a chunk one after the other."""
+    """Send the rows of a chunk, a call each."""
     rows = chunk.actions.select("order", "action", "target", "etag").with_columns(body=bodies(client, chunk)).to_dicts()
     said = client.write_each(chunk.entity.name, [_write(row) for row in rows])
-    answers = [_told(row, of) for row, of in zip(rows, said, strict=False)]
-    if answers[-1]["again"] == "stop":
-        if len(said) == 1 and isinstance(said[0], P2CError):
-            raise said[0]
-        # What was done is told; the rest meets the same error at once when it is sent again.
-        answers[-1]["again"] = "send" if answers[-1]["state"] == "open" else "look"
-    answers += [{"order": row["order"], "state": "open", "again": "send"} for row in rows[len(answers) :]]
-    return pl.DataFrame(answers, schema=ANSWERS)
+    tried = [one for one in said if one is not None]
+    if all(isinstance(one, P2CError) and is_for_all(one) for one in tried):
+        raise cast(P2CError, tried[0])
+    # What was done is told; the rest meets the same error at once when it is sent again.
+    return pl.DataFrame([_told(row, of) for row, of in zip(rows, said, strict=True)], schema=ANSWERS)
 
 
 def _write(row: dict[str, Any]) -> Write:
@@ -64,8 +61,9 @@ def _write(row: dict[str, Any]) -> Write:
     return Write("update", orjson.loads(row["target"]), row["body"].encode(), row["etag"])
 
 
-def _told(row: dict[str, Any], said: Written | P2CError) -> dict[str, Any]:
-    """What became of a row; ``again`` is ``stop`` where the next call would fare no better."""
+def _told(row: dict[str, Any], said: Written | P2CError | None) -> dict[str, Any]:
+    if said is None:
+        return {"order": row["order"], "state": "open", "again": "send"}
     if isinstance(said, P2CError):
         state, again = _fate(row["action"], said)
         return {"order": row["order"], "state": state, "again": again, **told(said)}
@@ -76,7 +74,7 @@ def _told(row: dict[str, Any], said: Written | P2CError) -> dict[str, Any]:
 def _fate(action: str, error: P2CError) -> tuple[str, str | None]:
     match error:
         case SignInError() | PermissionDenied() | Throttled():
-            return "open", "stop"  # refused at the door: nothing was done
+            return "open", "send"  # refused at the door: nothing was done
         case LostAnswer():
             return "doubt", "look"
         case Conflict():
@@ -87,7 +85,7 @@ def _fate(action: str, error: P2CError) -> tuple[str, str | None]:
         case ServiceError() if "Infolog" not in str(error):
             return "doubt", None
         case ConnectError(status=None):
-            return "doubt", "stop"
+            return "doubt", "look"
         case ConnectError() if action == "create":
             return "failed", "look"
         case _:

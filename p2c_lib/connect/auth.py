@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import anyio
-import anyio.to_thread
 import httpx
 
 from p2c_lib.config import Auth
@@ -60,7 +59,7 @@ class Token:
 class Source(Protocol):
     """Something that gives tokens."""
 
-    async def __call__(self, http: httpx.AsyncClient) -> Token:
+    def __call__(self, http: httpx.Client) -> Token:
         """Fetch a new token."""
         ...
 
@@ -71,9 +70,9 @@ class TokenCache:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._token: Token | None = None
-        self._lock = anyio.Lock()
+        self._lock = threading.Lock()
 
-    async def text(self, http: httpx.AsyncClient) -> str:
+    def text(self, http: httpx.Client) -> str:
         """Give a token that is good for a request now, fetching one when needed.
 
         Args:
@@ -85,18 +84,18 @@ class TokenCache:
         Raises:
             SignInError: No token could be had.
         """
-        async with self._lock:
+        with self._lock:
             if self._token is None or not self._token.is_fresh(time.time()):
-                self._token = await self._source(http)
+                self._token = self._source(http)
             return self._token.text
 
-    async def drop(self, refused: str) -> None:
+    def drop(self, refused: str) -> None:
         """Forget a token that the service refused, unless a newer one has taken its place.
 
         Args:
             refused: Text of the token that was sent.
         """
-        async with self._lock:
+        with self._lock:
             if self._token is not None and self._token.text == refused:
                 self._token = None
 
@@ -109,7 +108,7 @@ def source_for(auth: Auth, root: str) -> Source:
         root: Root URL of the service; the scope asked for is ``<root>/.default``.
 
     Returns:
-        A coroutine function that fetches a token.
+        A function that fetches a token.
     """
     if auth.kind == "sandbox":
         return _Sandbox(root)
@@ -125,7 +124,7 @@ class _Fixed:
         self._auth = auth
         self._given = False
 
-    async def __call__(self, http: httpx.AsyncClient) -> Token:
+    def __call__(self, http: httpx.Client) -> Token:
         if self._given:
             raise SignInError("the service refused P2C_AUTH__TOKEN (401); it has probably ended: fetch a new one")
         self._given = True
@@ -139,9 +138,9 @@ class _Sandbox:
     def __init__(self, root: str) -> None:
         self._url = f"{root}/sandbox/token"
 
-    async def __call__(self, http: httpx.AsyncClient) -> Token:
+    def __call__(self, http: httpx.Client) -> Token:
         try:
-            response = await http.post(self._url)
+            response = http.post(self._url)
         except httpx.HTTPError as error:
             reason = f"{type(error).__name__}{f': {error}' if str(error) else ''}"
             hint = UNTRUSTED if is_untrusted(error) else "is it running? p2c sandbox status"
@@ -156,17 +155,14 @@ class _Sandbox:
 
 
 class _Azure:
-    """A credential of azure-identity; its calls block, so they run in a thread."""
+    """A credential of azure-identity."""
 
     def __init__(self, auth: Auth, root: str) -> None:
         self._auth = auth
         self._scope = f"{root}/.default"
         self._credential: Any = None
 
-    async def __call__(self, http: httpx.AsyncClient) -> Token:
-        return await anyio.to_thread.run_sync(self._fetch)
-
-    def _fetch(self) -> Token:
+    def __call__(self, http: httpx.Client) -> Token:
         from azure.core.exceptions import AzureError  # half a second to import, and the sandbox needs none of it
 
         # Its log lines name tenants, and at debug level hold whole requests.

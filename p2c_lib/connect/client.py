@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import Empty, SimpleQueue
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -14,9 +16,9 @@ import httpx
 from p2c_lib.config import Profile
 from p2c_lib.connect.literals import body_json, literal, query_string
 from p2c_lib.connect.metadata import Entity, Metadata, parse_csdl, with_definitions
-from p2c_lib.connect.session import Call, Session
+from p2c_lib.connect.session import Session, is_for_all
 from p2c_lib.connect.writes import Write, Written, call_of, written
-from p2c_lib.errors import ConfigError, ConnectError, NotFound, P2CError, SchemaError, ServiceError
+from p2c_lib.errors import ConfigError, ConnectError, NotFound, P2CError, ServiceError
 
 __all__ = ["Client", "connect"]
 
@@ -114,13 +116,13 @@ class Client(Session):
         url = f"{self.root}/metadata/DataEntities"
         query = query_string({"$filter": f"PublicCollectionName eq {literal(name, 'Edm.String')}"})
         what = f"reading the metadata of {name}"
-        rows = self._json(self._future("GET", f"{url}?{query}", what, {}).result()).get("value") or []
+        rows = self._json(self._ask(f"{url}?{query}", what).result()).get("value") or []
         if not rows:
             return None
         said = dict(rows[0])
         if str(said.get("LabelId", "")).startswith("@"):
             key = f"Id={quote(literal(said['LabelId'], 'Edm.String'), safe=chr(39))},Language='en-us'"
-            label = self._json(self._future("GET", f"{self.root}/metadata/Labels({key})", what, {}).result())
+            label = self._json(self._ask(f"{self.root}/metadata/Labels({key})", what).result())
             said["LabelId"] = label.get("Value", "")
         return said
 
@@ -138,11 +140,9 @@ class Client(Session):
             "keys": ("Keys", "LogicalName,KeyAttributes,EntityKeyIndexStatus"),
         }
         waiting = {
-            name: self._future(
-                "GET",
+            name: self._ask(
                 f"{self.base}/{head}{'/' if part else ''}{part}?{query_string({'$select': columns})}",
                 f"reading the definition of {entity.name}",
-                {},
             )
             for name, (part, columns) in asked.items()
         }
@@ -247,7 +247,7 @@ class Client(Session):
     def _pages(self, entity: str, url: str) -> Iterator[bytes]:
         what = f"reading {entity}"
         headers = {"Prefer": f"odata.maxpagesize={self.page_rows}"}
-        waiting: Future[httpx.Response] | None = self._future("GET", url, what, headers)
+        waiting: Future[httpx.Response] | None = self._ask(url, what, headers)
         try:
             while waiting is not None:
                 body = waiting.result().content
@@ -258,7 +258,7 @@ class Client(Session):
                     if following == url:
                         raise ServiceError(f"{what}: a page names itself as the next one")
                     url = following
-                    waiting = self._future("GET", url, what, headers)
+                    waiting = self._ask(url, what, headers)
                 yield body
         finally:
             if waiting is not None:
@@ -281,7 +281,7 @@ class Client(Session):
             ConnectError: Or a child of it, when the service refused.
         """
         key = {name: row.get(name) for name in self.entity(entity).key}
-        return self._written(entity, Write("create", key, body_json(row, noon=self.system == "fno")))
+        return self._write(self.entity(entity), Write("create", key, body_json(row, noon=self.system == "fno")))
 
     def update(self, entity: str, key: Mapping[str, Any], changes: Mapping[str, Any], etag: str | None) -> Written:
         """Change a row that exists; it is not sent twice when its answer is lost.
@@ -301,7 +301,8 @@ class Client(Session):
             LostAnswer: It was sent, and whether it was done is not known.
             ConnectError: Or a child of it.
         """
-        return self._written(entity, Write("update", key, body_json(changes, noon=self.system == "fno"), etag))
+        body = body_json(changes, noon=self.system == "fno")
+        return self._write(self.entity(entity), Write("update", key, body, etag))
 
     def delete(self, entity: str, key: Mapping[str, Any], etag: str | None) -> None:
         """Delete a row.
@@ -317,50 +318,54 @@ class Client(Session):
             LostAnswer: It was sent, and whether it was done is not known.
             ConnectError: Or a child of it.
         """
-        self._written(entity, Write("delete", key, etag=etag))
+        self._write(self.entity(entity), Write("delete", key, etag=etag))
 
-    def _written(self, entity: str, write: Write) -> Written:
-        (said,) = self.write_each(entity, [write])
-        if isinstance(said, P2CError):
-            raise said
-        return said
-
-    def write_each(self, entity: str, writes: Sequence[Write]) -> list[Written | P2CError]:
-        """Write rows, one call each and one after the other; none is sent twice when its answer is lost.
+    def write_each(self, entity: str, writes: Sequence[Write]) -> list[Written | P2CError | None]:
+        """Write rows, one call each, as many at once as may be; none is sent twice when its answer is lost.
 
         Args:
             entity: Name of the set.
             writes: What is written.
 
         Returns:
-            What became of each: what `create`, `update` or `delete` would give or raise. An error that the next call
-            would meet as well (no sign-in, no answer, no allowance left) ends the list: the rest was not sent.
+            What became of each: what `create`, `update` or `delete` would give or raise. After an error that other
+            calls would meet as well (no sign-in, no answer, no allowance left) no more are sent: None.
 
         Raises:
             SchemaError: There is no such set.
-            ConnectError: This client is closed.
         """
         known = self.entity(entity)
-        calls: list[Call | SchemaError] = []
-        for write in writes:
-            try:
-                calls.append(call_of(self.dialect, known, write))
-            except SchemaError as error:
-                calls.append(error)
-        answers = iter(self._send_each([call for call in calls if isinstance(call, Call)]))
-        said: list[Written | P2CError] = []
-        for write, call in zip(writes, calls, strict=True):
-            answer = call if isinstance(call, SchemaError) else next(answers, None)
-            if answer is None:
-                break
-            said.append(answer if isinstance(answer, P2CError) else self._seen(known, write, answer))
+        said: list[Written | P2CError | None] = [None] * len(writes)
+        todo: SimpleQueue[int] = SimpleQueue()
+        for at in range(len(writes)):
+            todo.put(at)
+        is_over = threading.Event()
+
+        def lane() -> float:
+            while not is_over.is_set():
+                try:
+                    at = todo.get_nowait()
+                    said[at] = self._write(known, writes[at])
+                except Empty:
+                    break
+                except P2CError as error:
+                    said[at] = error
+                    if is_for_all(error):
+                        is_over.set()
+            return self.take_seconds()
+
+        lanes = min(self.limits.parallel, len(writes))
+        with ThreadPoolExecutor(lanes, thread_name_prefix=f"p2c-{self.system}") as pool:
+            took = [future.result() for future in [pool.submit(lane) for _ in range(lanes)]]
+        self._add_seconds(max(took))
         return said
 
-    def _seen(self, known: Entity, write: Write, answer: httpx.Response) -> Written | ConnectError:
-        try:
-            said = self._json(answer) if answer.content and write.verb != "delete" else {}
-        except ConnectError as error:
-            return error
+    def _write(self, known: Entity, write: Write) -> Written:
+        call = call_of(self.dialect, known, write)
+        answer = self._send(
+            call.method, call.path, what=call.what, params=call.params, headers=call.headers, body=write.body
+        )
+        said = self._json(answer) if answer.content and write.verb != "delete" else {}
         return written(self.dialect, known, write, said, answer.headers)
 
     def company_filter(self, entity: Entity) -> str | None:

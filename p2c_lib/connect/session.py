@@ -1,7 +1,4 @@
-"""Requests to one system: plain functions outside, one event loop of its own inside.
-
-The loop runs in a thread of its own, so the functions work from several threads and inside a notebook's running loop.
-"""
+"""Requests to one system, as plain functions that work from several threads and inside a notebook's running loop."""
 
 from __future__ import annotations
 
@@ -9,18 +6,14 @@ import json
 import ssl
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import Future
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-import anyio
 import httpx
-from anyio.from_thread import start_blocking_portal
 
 from p2c_lib.config import Auth, Limits
 from p2c_lib.connect.auth import Source, TokenCache, source_for
@@ -39,28 +32,7 @@ from p2c_lib.errors import (
     Throttled,
 )
 
-__all__ = ["Call", "Session", "is_for_all"]
-
-
-@dataclass(frozen=True)
-class Call:
-    """A request that writes one row.
-
-    Attributes:
-        method: HTTP verb.
-        path: Below the API's root, percent-encoded.
-        what: The act in words, for error texts.
-        params: Query options, not yet percent-encoded.
-        headers: Headers beside the usual ones.
-        body: Body, JSON.
-    """
-
-    method: str
-    path: str
-    what: str
-    params: Mapping[str, str] | None = None
-    headers: Mapping[str, str] | None = None
-    body: bytes | None = None
+__all__ = ["Session", "is_for_all"]
 
 
 def is_for_all(error: P2CError) -> bool:
@@ -89,7 +61,7 @@ class Session:
         company: str | None = None,
         verify: bool = True,
         ca_file: Path | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: httpx.BaseTransport | None = None,
         token_source: Source | None = None,
     ) -> None:
         """Prepare a client; nothing is sent yet.
@@ -122,25 +94,9 @@ class Session:
         self._metadata_lock = threading.Lock()
         trust = _trust(verify, ca_file)
         source = token_source or source_for(auth or Auth(), self.root)
-        stack = ExitStack()
-        portal = self._portal = stack.enter_context(start_blocking_portal(name=f"p2c-{system}"))
-
-        def build() -> tuple[httpx.AsyncClient, Sender]:
-            http = new_http(self.limits, self.root, trust, transport)
-            return http, Sender(http, self.dialect, self.root, TokenCache(source), self.limits)
-
-        http, self._sender = portal.call(build)
-        self._http = http
-
-        async def stop() -> None:
-            await portal.stop(cancel_remaining=True)  # this call too
-            with anyio.CancelScope(shield=True):
-                await http.aclose()
-
-        stack.callback(portal.call, stop)
-        # A client that nobody closes is closed when it is collected, or at the latest when the process ends: later,
-        # while the interpreter is taken down, its thread runs no more, and waiting for it would never end.
-        self._end = weakref.finalize(self, _end, stack, portal.call(threading.get_ident))
+        http = new_http(self.limits, self.root, trust, transport)
+        self._sender = Sender(http, self.dialect, self.root, TokenCache(source), self.limits)
+        self._end = weakref.finalize(self, self._sender.close)  # a client that nobody closes ends when it is collected
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.system!r}, {self.root!r}, company={self.company!r})"
@@ -152,7 +108,7 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """End what is still under way, close connections and end the client's thread; twice is as good as once."""
+        """End what still waits and close the connections, once what is on its way has its answer; may be repeated."""
         self._end()
 
     @property
@@ -186,15 +142,7 @@ class Session:
         Raises:
             ConnectError: It could not be reached, or no whole answer came.
         """
-        request = httpx.Request(
-            method, url, headers=headers, content=content, extensions={"timeout": self._http.timeout.as_dict()}
-        )
-        try:
-            return self._portal.call(self._http.send, request)
-        except httpx.HTTPError as error:
-            raise ConnectError(f"{what}: no whole answer from {request.url.host}: {type(error).__name__}") from None
-        except RuntimeError:  # the portal's word for being stopped
-            raise ConnectError(f"{what}: this client is closed; connect again") from None
+        return self._sender.send_signed(httpx.Request(method, url, headers=headers, content=content), what)
 
     def post_rows(
         self, path: str, body: bytes, *, what: str, rows: int, headers: Mapping[str, str] | None = None
@@ -217,37 +165,6 @@ class Session:
         """
         return self._send("POST", path, what=what, headers=headers, body=body, rows=rows).content
 
-    def _send_each(self, calls: Sequence[Call]) -> list[httpx.Response | ConnectError]:
-        """Send calls one after the other, in one go of the client's own loop: a hop between threads costs as much CPU
-        as half a call. The list ends with the first error that the next call would meet as well."""
-        answers: list[httpx.Response | ConnectError] = []
-        sender, urls = self._sender, [self._url(call.path, call.params) for call in calls]
-
-        async def send() -> None:
-            for call, url in zip(calls, urls, strict=True):
-                try:
-                    headers = _headers(call.headers, call.body)
-                    answer = await sender.send(
-                        call.method, url, headers, call.body, what=call.what, is_safe=False, rows=1
-                    )
-                except ConnectError as error:
-                    answers.append(error)
-                    if is_for_all(error):
-                        return
-                except anyio.get_cancelled_exc_class():
-                    answers.append(LostAnswer(f"{call.what}: this client was closed before the answer came"))
-                    return
-                else:
-                    answers.append(answer)
-
-        try:
-            self._portal.call(send)
-        except RuntimeError:  # the portal's word for being stopped
-            raise ConnectError("this client is closed; connect again") from None
-        took = sum(answer.extensions["took_s"] for answer in answers if isinstance(answer, httpx.Response))
-        self._took.seconds = getattr(self._took, "seconds", 0.0) + took
-        return answers
-
     def take_seconds(self) -> float:
         """Give the seconds that this thread's calls took since it last asked, without those they waited to be sent."""
         seconds: float = getattr(self._took, "seconds", 0.0)
@@ -261,8 +178,7 @@ class Session:
             wait_s: Seconds that it asks to wait (its Retry-After), None when it did not say.
             said: What it said.
         """
-        with suppress(RuntimeError):  # the client was closed meanwhile
-            self._portal.call(self._sender.put_off, wait_s, said)
+        self._sender.put_off(wait_s, said)
 
     def _send(
         self,
@@ -276,40 +192,42 @@ class Session:
         rows: int | None = None,
         is_safe: bool = False,
     ) -> httpx.Response:
-        url = self._url(path, params)
         rows = int(method != "GET") if rows is None else rows
-        response = self._future(method, url, what, headers or {}, body, rows, is_safe or method == "GET").result()
-        self._took.seconds = getattr(self._took, "seconds", 0.0) + response.extensions["took_s"]
+        response = self._sender.send(
+            method,
+            self._url(path, params),
+            _headers(headers, body),
+            body,
+            what=what,
+            is_safe=is_safe or method == "GET",
+            rows=rows,
+        )
+        self._add_seconds(response.extensions["took_s"])
         return response
+
+    def _add_seconds(self, seconds: float) -> None:
+        self._took.seconds = getattr(self._took, "seconds", 0.0) + seconds
 
     def _url(self, path: str, params: Mapping[str, str] | None) -> str:
         query = query_string(params or {})
         return f"{self.base}/{path}{'&' if '?' in path else '?'}{query}" if query else f"{self.base}/{path}"
 
-    def _future(
-        self,
-        method: str,
-        url: str,
-        what: str,
-        headers: Mapping[str, str],
-        body: bytes | None = None,
-        rows: int = 0,
-        is_safe: bool = True,
-    ) -> Future[httpx.Response]:
-        all_headers = _headers(headers, body)
-        sender = self._sender  # and not the client: its own thread must not be the last to know of it
+    def _ask(self, url: str, what: str, headers: Mapping[str, str] | None = None) -> Future[httpx.Response]:
+        """Read an address while the caller does other things."""
+        future: Future[httpx.Response] = Future()
+        sender = self._sender  # and not the client, which could not be collected while the answer is on its way
 
-        async def send() -> httpx.Response:
+        def read() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
             try:
-                return await sender.send(method, url, all_headers, body, what=what, is_safe=is_safe, rows=rows)
-            except anyio.get_cancelled_exc_class():  # by `close`, or nobody waits for it any more
-                kind = ConnectError if is_safe else LostAnswer
-                raise kind(f"{what}: this client was closed before the answer came") from None
+                future.set_result(sender.send("GET", url, dict(headers or {}), None, what=what, is_safe=True))
+            except BaseException as error:
+                future.set_exception(error)
 
-        try:
-            return self._portal.start_task_soon(send)
-        except RuntimeError:  # the portal's word for being stopped
-            raise ConnectError(f"{what}: this client is closed; connect again") from None
+        # A daemon: an answer that nobody waits for any more must not keep the process from ending.
+        threading.Thread(target=read, name=f"p2c-{self.system}", daemon=True).start()
+        return future
 
     def _json(self, response: httpx.Response) -> dict[str, Any]:
         try:
@@ -328,14 +246,6 @@ class Session:
 
 def _headers(own: Mapping[str, str] | None, body: bytes | None) -> dict[str, str]:
     return {**({"Content-Type": "application/json"} if body is not None else {}), **(own or {})}
-
-
-def _end(stack: ExitStack, loop_thread: int) -> None:
-    """Close connections and end the client's thread; from another one where the collector ran in just that thread."""
-    if threading.get_ident() == loop_thread:
-        threading.Thread(target=stack.close, name="p2c-end", daemon=True).start()
-    else:
-        stack.close()
 
 
 def _trust(verify: bool, ca_file: Path | None) -> bool | ssl.SSLContext:

@@ -4,36 +4,26 @@ from __future__ import annotations
 
 import math
 import random
-import re
 import ssl
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import unquote, urlsplit
 
-import anyio
 import httpx
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_before_delay
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_before_delay
 
 from p2c_lib.config import Limits
-from p2c_lib.connect.auth import UNTRUSTED, TokenCache, is_untrusted
+from p2c_lib.connect.answers import Again, judge, retry_after, unreached
+from p2c_lib.connect.auth import TokenCache
 from p2c_lib.connect.dialects import Dialect, Problem, limit_of, named_of
-from p2c_lib.errors import (
-    Conflict,
-    ConnectError,
-    LostAnswer,
-    NotFound,
-    PermissionDenied,
-    ServiceError,
-    SignInError,
-    Throttled,
-)
+from p2c_lib.errors import ConnectError, LostAnswer, Throttled
 from p2c_lib.pace import Allowance, Limit, Named, Pace
 
-__all__ = ["Sender", "Stats", "new_http", "retry_after"]
+__all__ = ["Sender", "Stats", "new_http"]
 
 FIRST_TRIES = 3
 """Tries to reach a service that never answered yet, and tries of a read that is answered with 500: a wrong address or
@@ -51,22 +41,9 @@ class Stats:
     bytes: int = 0
 
 
-class _Again(Exception):
-    """This attempt may be repeated; ``error`` is what to raise when no time is left."""
-
-    def __init__(
-        self, error: ConnectError, wait_s: float | None = None, *, is_reached: bool = True, is_brief: bool = False
-    ) -> None:
-        super().__init__(str(error))
-        self.error = error
-        self.wait_s = wait_s
-        self.is_reached = is_reached
-        self.is_brief = is_brief  # a few tries will do
-
-
 def new_http(
-    limits: Limits, root: str, verify: bool | ssl.SSLContext, transport: httpx.AsyncBaseTransport | None
-) -> httpx.AsyncClient:
+    limits: Limits, root: str, verify: bool | ssl.SSLContext, transport: httpx.BaseTransport | None
+) -> httpx.Client:
     """Make the HTTP client of one service.
 
     Args:
@@ -79,7 +56,7 @@ def new_http(
         A client without cookies (each server behind the balancer counts alone) that follows no redirects.
     """
     host = urlsplit(root).hostname or ""
-    return httpx.AsyncClient(
+    return httpx.Client(
         verify=verify,
         transport=transport,
         trust_env=host not in ("127.0.0.1", "localhost", "::1"),
@@ -91,20 +68,77 @@ def new_http(
 
 
 class Sender:
-    """Sends requests until they are answered or the budget is used up. Lives in one event loop."""
+    """Sends requests until they are answered or the budget is used up; from any thread, in that thread."""
 
-    def __init__(self, http: httpx.AsyncClient, dialect: Dialect, root: str, tokens: TokenCache, limits: Limits):
+    def __init__(self, http: httpx.Client, dialect: Dialect, root: str, tokens: TokenCache, limits: Limits):
         self._http = http
         self._dialect = dialect
         self._root = root
         self._tokens = tokens
         self._limits = limits
+        # Built once: a look into httpx's headers takes 15 us, and a request would take a dozen of them.
+        own = ("User-Agent", "Accept-Encoding")
+        self._headers = {**{name: http.headers[name] for name in own}, **dialect.headers}
+        self._timeout = {"timeout": http.timeout.as_dict()}
         self.pace = _pace(limits, dialect.allowance)
-        self._turn = anyio.Event()  # set, and made anew, when a call has ended
+        self._turn = threading.Condition()  # guards what follows and the pace; told when a call has ended
+        self._closed = threading.Event()
+        self._running = 0
         self._is_reached = False
-        self.stats = Stats()
+        self._calls, self._retries, self._waited_s, self._bytes = 0, 0, 0.0, 0
 
-    async def send(
+    @property
+    def stats(self) -> Stats:
+        """What was done so far."""
+        with self._turn:
+            return Stats(self._calls, self._retries, self._waited_s, self._bytes)
+
+    def close(self) -> None:
+        """End all waiting; the connections close when the last call under way has its answer."""
+        with self._turn:
+            self._closed.set()
+            self._turn.notify_all()
+            is_idle = not self._running
+        if is_idle:
+            self._http.close()
+
+    @contextmanager
+    def _open(self, what: str) -> Iterator[None]:
+        """Keep the connections open for a call; one that is cut off under a call might read another's bytes."""
+        with self._turn:
+            if self._closed.is_set():
+                raise ConnectError(f"{what}: this client is closed; connect again")
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._turn:
+                self._running -= 1
+                is_last = not self._running and self._closed.is_set()
+            if is_last:
+                self._http.close()
+
+    def send_signed(self, request: httpx.Request, what: str) -> httpx.Response:
+        """Send one request as it is: without token, pace or repeats.
+
+        Args:
+            request: The request, to any host.
+            what: The act in words, for error texts.
+
+        Returns:
+            The answer, whatever its status.
+
+        Raises:
+            ConnectError: This client is closed, or no whole answer came.
+        """
+        request.extensions |= self._timeout
+        with self._open(what):
+            try:
+                return self._http.send(request)
+            except httpx.HTTPError as error:
+                raise ConnectError(f"{what}: no whole answer from {request.url.host}: {type(error).__name__}") from None
+
+    def send(
         self,
         method: str,
         url: str,
@@ -132,24 +166,27 @@ class Sender:
         Raises:
             ConnectError: Or a child of it that says what went wrong.
         """
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(_Again),
+
+        def pause(seconds: float) -> None:
+            if self._closed.wait(seconds):
+                raise ConnectError(f"{what}: this client was closed before it was sent again")
+
+        retrying = Retrying(
+            retry=retry_if_exception_type(Again),
             wait=self._pause,
             stop=self._is_enough,
-            sleep=anyio.sleep,
+            sleep=pause,
             before_sleep=self._note,
             reraise=True,
         )
         begun = time.monotonic()
-        try:
-            async for attempt in retrying:
-                with attempt:
-                    return await self._once(method, url, headers, content, what, is_safe, rows)
-        except _Again as last:
-            raise self._final(last, time.monotonic() - begun) from None
-        raise AssertionError("tenacity always tries once")
+        with self._open(what):
+            try:
+                return retrying(self._once, method, url, headers, content, what, is_safe, rows)
+            except Again as last:
+                raise self._final(last, time.monotonic() - begun) from None
 
-    async def _once(
+    def _once(
         self,
         method: str,
         url: str,
@@ -160,54 +197,65 @@ class Sender:
         rows: int,
     ) -> httpx.Response:
         for renewed in (False, True):
-            token = await self._tokens.text(self._http)
+            token = self._tokens.text(self._http)
+            # build_request would do, but only `send` of a whole Request leaves the next link's text as it came.
             request = httpx.Request(
                 method,
                 url,
-                headers={**self._dialect.headers, **headers, "Authorization": f"Bearer {token}"},
+                headers={**self._headers, **headers, "Authorization": f"Bearer {token}"},
                 content=content,
-                extensions={"timeout": self._http.timeout.as_dict()},
+                extensions=dict(self._timeout),
             )
-            response = await self._paced(request, what, is_safe, rows)
+            response = self._paced(request, what, is_safe, rows)
             if response.status_code == 401 and not renewed:
-                await self._tokens.drop(token)
+                self._tokens.drop(token)
                 continue
             break
-        self._judge(response, what, is_safe)
+        judge(response, self._dialect, self._root, what, is_safe=is_safe)
         return response
 
-    async def _paced(self, request: httpx.Request, what: str, is_safe: bool, rows: int) -> httpx.Response:
+    def _paced(self, request: httpx.Request, what: str, is_safe: bool, rows: int) -> httpx.Response:
         """Wait for this call's turn, make it, and tell the pace what became of it."""
-        asked = time.monotonic()
-        while (wait_s := self.pace.wait_s(time.monotonic())) > 0:
-            spent_s = time.monotonic() - asked
-            if math.isfinite(wait_s) and spent_s + wait_s > max(self._limits.budget_s, 1.0):
-                raise Throttled(
-                    f"{what}: not sent: what this user may spend is spent for {wait_s:.0f} s more; budget: "
-                    f"{self._limits.budget_s:g} s; raise limits.budget_s, or run when fewer others do",
-                    waited_s=spent_s,
-                )
-            with anyio.move_on_after(wait_s if math.isfinite(wait_s) else None):
-                await self._turn.wait()
-        began = time.monotonic()
-        self.pace.enter(began, rows)
+        began = self._turn_of(what, rows)
         refusal: tuple[float, Limit, Named | None] | None = None
-        hint: int | None = None
+        hint, size = None, 0
         try:
-            response = await self._exchange(request, what, is_safe)
+            response = self._exchange(request, what, is_safe)
             response.extensions["took_s"] = time.monotonic() - began
-            refusal, hint = self._refusal(response), _hint(response)
+            size, refusal, hint = len(response.content), self._refusal(response), _hint(response)
         finally:
-            now = time.monotonic()
-            if refusal:
-                wait_s, limit, named = refusal
-                self.pace.refused(now, wait_s, limit, began=began, named=named)
-            else:
-                kind = f"{request.method} {request.url.path.partition('(')[0]}"
-                self.pace.leave(now, now - began, kind=kind, rows=rows or 1, hint=hint)
-            self._turn.set()
-            self._turn = anyio.Event()
+            kind = f"{request.method} {request.url.path.partition('(')[0]}"
+            with self._turn:
+                now = time.monotonic()
+                self._bytes += size
+                if refusal:
+                    wait_s, limit, named = refusal
+                    self.pace.refused(now, wait_s, limit, began=began, named=named)
+                else:
+                    self.pace.leave(now, now - began, kind=kind, rows=rows or 1, hint=hint)
+                self._turn.notify()
         return response
+
+    def _turn_of(self, what: str, rows: int) -> float:
+        """Wait until a call may go; gives the moment."""
+        asked = time.monotonic()
+        with self._turn:
+            while (wait_s := self.pace.wait_s(time.monotonic())) > 0:
+                spent_s = time.monotonic() - asked
+                if math.isfinite(wait_s) and spent_s + wait_s > max(self._limits.budget_s, 1.0):
+                    raise Throttled(
+                        f"{what}: not sent: what this user may spend is spent for {wait_s:.0f} s more; budget: "
+                        f"{self._limits.budget_s:g} s; raise limits.budget_s, or run when fewer others do",
+                        waited_s=spent_s,
+                    )
+                self._turn.wait(wait_s if math.isfinite(wait_s) else None)
+                if self._closed.is_set():
+                    raise ConnectError(f"{what}: this client was closed before it was sent")
+            began = time.monotonic()
+            self.pace.enter(began, rows)
+            self._calls += 1
+            self._turn.notify()  # there may be room for one more: each wakes the next, and not one all
+        return began
 
     def _refusal(self, response: httpx.Response) -> tuple[float, Limit, Named | None] | None:
         """Seconds to stay away, the count that was full and its size, where the answer is a 429."""
@@ -227,90 +275,29 @@ class Sender:
             said: What it said.
         """
         wait_s = self._dialect.default_wait_s if wait_s is None else wait_s
-        self.pace.refused(time.monotonic(), wait_s, limit_of(said), named=named_of(said))
+        with self._turn:
+            self.pace.refused(time.monotonic(), wait_s, limit_of(said), named=named_of(said))
 
-    async def _exchange(self, request: httpx.Request, what: str, is_safe: bool) -> httpx.Response:
-        path = unquote(request.url.path)
-        self.stats = _plus(self.stats, calls=1)
-        # build_request would do, but only `send` of a whole Request leaves the next link's text as it came.
-        request.headers.setdefault("User-Agent", self._http.headers["User-Agent"])
-        request.headers.setdefault("Accept-Encoding", self._http.headers["Accept-Encoding"])
+    def _exchange(self, request: httpx.Request, what: str, is_safe: bool) -> httpx.Response:
         try:
-            response = await self._http.send(request)
+            response = self._http.send(request)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             # Nothing was sent yet, so even a write may be tried again.
-            raise _Again(self._unreached(error, path), is_reached=False) from None
+            raise Again(unreached(error, self._dialect, self._root, _path(request)), is_reached=False) from None
         except (httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
-            raise ConnectError(f"{what}: the request cannot be sent: {error}", url=path) from None
+            raise ConnectError(f"{what}: the request cannot be sent: {error}", url=_path(request)) from None
         except httpx.RequestError as error:
             reason = f"{type(error).__name__}{f' ({error})' if str(error) else ''}"
             if not is_safe:
                 raise LostAnswer(
                     f"{what}: sent, but its answer was lost: {reason}; look the row up before sending it again",
-                    url=path,
+                    url=_path(request),
                 ) from None
-            raise _Again(ConnectError(f"{what}: no whole answer from {self._root}: {reason}", url=path)) from None
+            raise Again(
+                ConnectError(f"{what}: no whole answer from {self._root}: {reason}", url=_path(request))
+            ) from None
         self._is_reached = True
-        self.stats = _plus(self.stats, bytes=len(response.content))
         return response
-
-    def _judge(self, response: httpx.Response, what: str, is_safe: bool) -> None:
-        """Raise what an answer means; return when it is good."""
-        status, path = response.status_code, unquote(response.request.url.path)
-        is_html = _is_html(response)
-        if status < 300 and not is_html:
-            return
-        problem = None if is_html else self._dialect.explain(response.content)
-        said = problem or Problem(_first_words(response))
-        text = f"{what}: {said.message} [HTTP {status}{f', {said.code}' if said.code else ''}]"
-        wait_s = retry_after(response.headers.get("Retry-After", ""))
-
-        def fault(kind: type[ConnectError], words: str) -> ConnectError:
-            return kind(words, status=status, code=said.code, url=path)
-
-        if status == 429:
-            wait = self._dialect.default_wait_s if wait_s is None else wait_s
-            raise _Again(fault(Throttled, text), wait)
-        if not is_safe and (status == 503 and wait_s is not None):
-            raise _Again(fault(ServiceError, text), wait_s)  # it asks to come back, so it did nothing
-        if not is_safe and (status in (408, 502, 504) or ((status >= 500 or status < 300) and problem is None)):
-            lost = "; whether it was done is not known: look the row up before sending it again"
-            raise fault(LostAnswer, text + lost)
-        if status in (408, 502, 503, 504) or (is_safe and said.code in self._dialect.retried_codes):
-            if is_safe:
-                raise _Again(fault(ServiceError, text), wait_s)
-            raise fault(ServiceError, text)
-        if is_safe and status == 500:
-            # Mostly a mishap that is gone the next time; but a row that breaks the service does so always.
-            raise _Again(fault(ServiceError, text), wait_s, is_brief=True)
-        if 300 <= status < 400:
-            raise fault(
-                ConnectError, f"{what}: the service answers with a redirect [HTTP {status}]; {self._right_url()}"
-            )
-        if status == 401:
-            raise fault(
-                SignInError, f"{text}; a fresh token was refused too: is this user known to {self._dialect.title}?"
-            )
-        if is_html:
-            words = f"{what}: HTML instead of JSON: {said.message} [HTTP {status}]"
-            raise fault(ServiceError, f"{words}; {self._right_url()}")
-        if status == 403:
-            raise fault(PermissionDenied, f"{text}; grant that privilege to the signed-in user, or use another")
-        if status == 404:
-            hint = "" if problem else f"; {self._right_url()}"
-            raise fault(NotFound, text + hint)
-        if status == 412:
-            raise fault(Conflict, text)
-        raise fault(ServiceError if status >= 500 else ConnectError, text)
-
-    def _unreached(self, error: httpx.TransportError, path: str) -> ConnectError:
-        reason = str(error) or type(error).__name__
-        hint = UNTRUSTED if is_untrusted(error) else self._right_url()
-        return ConnectError(f"{self._dialect.title}: cannot reach {self._root}: {reason}; {hint}", url=path)
-
-    def _right_url(self) -> str:
-        example = "https://<org>.crm4.dynamics.com" if self._dialect.system == "sales" else "https://<env>.dynamics.com"
-        return f"is {self._root} right? It must be the root of {self._dialect.title}, like {example}"
 
     # --- patience ---------------------------------------------------------------------------------------------
 
@@ -329,9 +316,11 @@ class Sender:
         return stop_before_delay(self._limits.budget_s)(state)
 
     def _note(self, state: RetryCallState) -> None:
-        self.stats = _plus(self.stats, retries=1, waited_s=state.upcoming_sleep)
+        with self._turn:
+            self._retries += 1
+            self._waited_s += state.upcoming_sleep
 
-    def _final(self, last: _Again, spent_s: float) -> ConnectError:
+    def _final(self, last: Again, spent_s: float) -> ConnectError:
         error = last.error
         if isinstance(error, Throttled):
             asked = f"it asks to wait {last.wait_s:g} s more" if last.wait_s is not None else "it still refuses"
@@ -357,50 +346,17 @@ def _pace(limits: Limits, documented: Allowance) -> Pace:
     return Pace(limits.parallel, given, limits.rows_per_second)
 
 
+def _path(request: httpx.Request) -> str:
+    return unquote(request.url.path)
+
+
 def _hint(response: httpx.Response) -> int | None:
     """Calls at once that Sales advises with every answer."""
     text = response.headers.get("x-ms-dop-hint", "")
     return int(text) if text.isdigit() and int(text) > 0 else None
 
 
-def _failure(state: RetryCallState) -> _Again:
+def _failure(state: RetryCallState) -> Again:
     error = state.outcome.exception() if state.outcome else None
-    assert isinstance(error, _Again)  # the only class that is repeated
+    assert isinstance(error, Again)  # the only class that is repeated
     return error
-
-
-def _plus(stats: Stats, *, calls: int = 0, retries: int = 0, waited_s: float = 0.0, bytes: int = 0) -> Stats:
-    return Stats(stats.calls + calls, stats.retries + retries, stats.waited_s + waited_s, stats.bytes + bytes)
-
-
-def retry_after(text: str) -> float | None:
-    """Read a Retry-After header.
-
-    Args:
-        text: A number of seconds or an HTTP date.
-
-    Returns:
-        Seconds from now; None for a text that is neither.
-    """
-    text = text.strip()
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        return float(text)
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
-
-
-def _is_html(response: httpx.Response) -> bool:
-    head = response.content[:200].lstrip(b"\xef\xbb\xbf \r\n\t").lower()
-    kind = response.headers.get("Content-Type", "").lower()
-    return "text/html" in kind or head.startswith((b"<!doctype html", b"<html"))
-
-
-def _first_words(response: httpx.Response) -> str:
-    """The first words of a body that is not the service's own JSON, tags taken out."""
-    text = response.content[:4000].decode("utf-8", "replace")
-    text = re.sub(r"(?is)<(script|style).*?(</\1>|\Z)|<[^>]*>", " ", text)
-    return " ".join(text.split())[:160] or response.reason_phrase or "empty answer"

@@ -10,9 +10,8 @@ from typing import Any, Literal
 from p2c_lib.connect.dialects import Dialect
 from p2c_lib.connect.literals import key_path
 from p2c_lib.connect.metadata import Entity
-from p2c_lib.connect.session import Call
 
-__all__ = ["Write", "Written", "call_of", "written"]
+__all__ = ["Call", "Write", "Written", "call_of", "written"]
 
 _ROW_ID = re.compile(r"\(([0-9a-fA-F-]{36})\)\s*$")
 
@@ -32,6 +31,25 @@ class Write:
     key: Mapping[str, Any]
     body: bytes | None = None
     etag: str | None = None
+
+
+@dataclass(frozen=True)
+class Call:
+    """The request of a write, but for its body.
+
+    Attributes:
+        method: HTTP verb.
+        path: Below the API's root, percent-encoded.
+        what: The act in words, for error texts.
+        params: Query options, not yet percent-encoded.
+        headers: Headers beside the usual ones.
+    """
+
+    method: str
+    path: str
+    what: str
+    params: Mapping[str, str] | None
+    headers: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -64,13 +82,13 @@ def call_of(dialect: Dialect, entity: Entity, write: Write) -> Call:
     params: Mapping[str, str] | None = {"$select": ",".join(entity.key)} if is_told else None
     headers = {"Prefer": "return=representation"} if is_told else {}
     if write.verb == "create":
-        return Call("POST", entity.name, f"creating in {entity.name}", params, headers, write.body)
+        return Call("POST", entity.name, f"creating in {entity.name}", params, headers)
     address = key_path(entity, write.key)
     method, act = ("PATCH", "changing") if write.verb == "update" else ("DELETE", "deleting")
     # F&O finds a row of another company than the user's own only when told to look there.
     params = params or (dialect.params if "dataAreaId" in entity.key else None)
     headers["If-Match"] = write.etag or "*"
-    return Call(method, address, f"{act} {address}", params, headers, write.body)
+    return Call(method, address, f"{act} {address}", params, headers)
 
 
 def written(

@@ -19,7 +19,7 @@ __all__ = ["Lane", "Sent", "call"]
 
 _FIRST_ROWS = 250  # of a call, until its time is known
 _AIM_S = 10.0  # seconds that a call should take at most: what a timeout cuts off must be looked up
-_ONE_BY_ONE, _MOST_ONE_BY_ONE = 8, 64  # rows of a chunk whose calls take one each: at first, and at most
+_ONE_BY_ONE, _MOST_ONE_BY_ONE = 8, 64  # rows a lane of a chunk whose calls take one each: at first, and at most
 _CHUNK_AIM_S = 1.5  # seconds that such a chunk should take: what became of its rows is told when it ends
 
 
@@ -51,7 +51,8 @@ class Lane:
 
     def __post_init__(self) -> None:
         most = self.channel.rows_a_call
-        self.rows = _ONE_BY_ONE if self._is_single else most if self.channel.repeatable else min(_FIRST_ROWS, most)
+        alone = self.work.client.limits.parallel * _ONE_BY_ONE
+        self.rows = alone if self._is_single else most if self.channel.repeatable else min(_FIRST_ROWS, most)
 
     @property
     def _is_single(self) -> bool:
@@ -59,7 +60,9 @@ class Lane:
 
     @property
     def parallel(self) -> int:
-        """Calls that may be under way at once."""
+        """Chunks that may be under way at once; of rows that go one by one a chunk takes all lanes by itself."""
+        if self._is_single:
+            return 1
         parallel = self.work.client.limits.parallel
         return min(parallel, self.channel.lanes or parallel)
 
@@ -79,16 +82,15 @@ class Lane:
             left: Rows that are still to be sent.
 
         Returns:
-            A call's worth, or some that a lane sends one by one; the last ones are shared out.
+            A call's worth, or some that go one by one; the last ones are shared out.
         """
-        share = math.ceil(left / self.parallel)
         if self._is_single:
-            return min(self.rows, share)
+            return min(self.rows, left)
         if self.channel.repeatable:
             return self.rows
         ceiling = self.work.client.limits.rows_per_second
         most = self.rows if ceiling is None else min(self.rows, math.ceil(ceiling))
-        return min(most, max(_FIRST_ROWS, share))
+        return min(most, max(_FIRST_ROWS, math.ceil(left / self.parallel)))
 
     def learn(self, rows: int, seconds: float) -> None:
         """Fit the next chunks to how long one took.
@@ -98,7 +100,8 @@ class Lane:
             seconds: What its calls took; infinity when an answer was lost.
         """
         if self._is_single:
-            self.rows = next_rows(self.rows, rows, seconds, _MOST_ONE_BY_ONE, _CHUNK_AIM_S)
+            most = self.work.client.limits.parallel * _MOST_ONE_BY_ONE
+            self.rows = next_rows(self.rows, rows, seconds, most, _CHUNK_AIM_S)
         elif not self.channel.repeatable:
             self.rows = next_rows(self.rows, rows, seconds, self.channel.rows_a_call, _AIM_S)
 
