@@ -31,6 +31,7 @@ _SLACK_S = 0.1  # the clocks of the service and ours do not run quite alike
 _ARRIVAL_S = 0.5  # a request that is answered later than that has arrived long before
 _SLOW, _STEADY = 4.0, 2.0  # calls this many times slower than the fastest of their kind: a lane less, no lane more
 _LEARNED = 0.97  # of the seconds that were spent when a refusal came: our clock and the service's are not the same
+_LEAST_LEARNED = 0.9  # of them: long calls that end together must not make an allowance look like none
 _FIRST_CALLS = 10
 _EXPLAINED = 0.9  # of a size that was named: as much of it must be our own before it is taken for ours
 _GROWTH, _GROWS_AFTER = 1.02, 6.0  # of an allowance that no one named; tried after so many windows without a refusal
@@ -85,6 +86,7 @@ class Pace:
         self._begun: deque[float] = deque()  # by when the calls of the window had arrived, those under way left out
         self._spent: deque[tuple[float, float]] = deque()  # when calls ended, and their seconds
         self._spent_s = 0.0
+        self._entered: deque[tuple[float, float]] = deque(maxlen=64)  # when the last calls went out, and what was spent
         self._mean_s = 0.0
         self._next_row_at = -math.inf
         self._fastest: dict[str, float] = {}
@@ -140,6 +142,7 @@ class Pace:
             rows: Rows that it writes.
         """
         self.running += 1
+        self._entered.append((now, self._spent_s))
         if self.rows_per_second:
             self._next_row_at = max(now, self._next_row_at) + rows / self.rows_per_second
 
@@ -201,11 +204,11 @@ class Pace:
             at_once = max(1, min(self._known.at_once, self.running))
             self._known = replace(self._known, at_once=at_once)
             self.lanes = min(self.lanes, self._ceiling)
-        elif not self._learn(limit, now + wait_s, named):
+        elif not self._learn(limit, now if began is None else began, now + wait_s, named):
             self.lanes = max(1.0, self.lanes / 2)
         self._since_change, self._learned_at = 0, now
 
-    def _learn(self, limit: Limit, until: float, named: Named | None) -> bool:
+    def _learn(self, limit: Limit, began: float, until: float, named: Named | None) -> bool:
         """Take the count that was full for what our own calls come to, if they explain that it was."""
         known, told = self._known, self.allowance
         self._is_counted = False
@@ -224,7 +227,11 @@ class Pace:
             self._known = replace(known, calls=min(known.calls, max(1, len(self._begun))))
             self._is_counted = True
         elif limit == "execution" and self._spent and self._spent[0][0] <= since:
-            self._known = replace(known, execution_s=min(known.execution_s, _LEARNED * self._spent_s))
+            # The count is full between what was spent when a call was let in last and what is spent now.
+            let_in = [spent for at, spent in self._entered if at < began]
+            least, most = _LEAST_LEARNED * self._spent_s, _LEARNED * self._spent_s
+            learned = min(most, max(least, let_in[-1])) if let_in else most
+            self._known = replace(known, execution_s=min(known.execution_s, learned))
         else:
             return False
         return True
@@ -278,12 +285,12 @@ def next_rows(rows: int, sent: int, seconds: float, most: int, aim_s: float) -> 
         aim_s: How long a call should take at most: long calls end in timeouts, and what they did must be looked up.
 
     Returns:
-        At least 1, at most ``most``: up to twice as many after a quick call, fewer after a slow one.
+        At least 1, at most ``most``: up to four times as many after a quick call, fewer after a slow one.
     """
     if not math.isfinite(seconds):
         return max(1, rows // 2)
     if seconds > aim_s:
         return max(1, min(rows, most, int(sent * aim_s / seconds)))
     if sent >= rows and seconds * 2 <= aim_s:
-        return min(most, 2 * rows)
+        return min(most, rows * (4 if seconds * 4 <= aim_s else 2))
     return min(rows, most)

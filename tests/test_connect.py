@@ -536,6 +536,24 @@ def test_each_row_is_answered_for_and_one_that_fails_holds_nothing_up():
     assert [request.method for request in script.requests] == ["POST", "PATCH", "POST", "DELETE"]
 
 
+def test_rows_go_on_all_lanes_and_each_gets_its_own_answer():
+    now, most, lock = 0, 0, threading.Lock()
+
+    def handler(request):
+        nonlocal now, most
+        with lock:
+            now, most = now + 1, max(most, now + 1)
+        time.sleep(0.01)
+        with lock:
+            now -= 1
+        return answer({"accountid": json.loads(request.content)["name"]}, 201)
+
+    with client("sales", handler, parallel=4) as sales:
+        said = sales.write_each("accounts", [Write("create", {}, b'{"name":"%d"}' % n) for n in range(40)])
+        assert sales.take_seconds() >= 0.1
+    assert [one.id for one in said] == [str(n) for n in range(40)] and most == 4
+
+
 @pytest.mark.parametrize(
     ("out", "kind"),
     [

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from p2c_lib.connect import Problem
@@ -103,6 +103,7 @@ def windows_of(life):
 
 
 @settings(max_examples=25, deadline=None)
+@example(limits={"execution_s": 20.0}, parallel=3, seconds=[1.0, 0.75, 0.96875], is_named=False)
 @given(
     limits=st.sampled_from([{"requests": 40}, {"execution_s": 20.0}, {"concurrent": 3}]),
     parallel=st.integers(2, 8),
@@ -218,7 +219,8 @@ def test_slow_calls_cost_lanes_and_quick_ones_bring_them_back():
 @pytest.mark.parametrize(
     ("rows", "sent", "seconds", "expected"),
     [
-        pytest.param(250, 250, 0.3, 500, id="quick calls grow"),
+        pytest.param(200, 200, 0.3, 800, id="quick calls grow"),
+        pytest.param(200, 200, 4.0, 400, id="with care where the time aimed at is near"),
         pytest.param(800, 800, 0.9, 1000, id="not past what a call may hold"),
         pytest.param(500, 100, 0.1, 500, id="a part of a call says nothing of whole ones"),
         pytest.param(1000, 1000, 40.0, 250, id="slow calls shrink to the time aimed at"),
