@@ -19,7 +19,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace as replace_fields
 from pathlib import Path
 from typing import Any, Literal
@@ -36,6 +36,7 @@ _MADE = ("size", "seed", "drift", "empty", "counts", "staged", "to_load")
 _DEFAULT_MADE: dict[str, Any] = {"size": "small", "seed": 7, "drift": False, "empty": False, "counts": None}
 _DEFAULT_MADE |= {"staged": False, "to_load": None}
 _READY_S = 60.0  # on top of the time that making the data takes
+_PORTS = range(20_000, 32_000)
 _children: dict[int, subprocess.Popen[bytes]] = {}  # services that this very process has started and left running
 
 
@@ -318,9 +319,12 @@ def _certify(folder: Path) -> None:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on, and below those that a system hands out to connections: the service binds it only
+    some seconds later, and one that was merely free by then belongs to somebody's connection now and then."""
+    while True:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port := _PORTS[secrets.randbelow(len(_PORTS))]))
+            return port
 
 
 def _spawn(folder: Path, system: System, port: int, *, instance: str, tls: bool) -> subprocess.Popen[bytes]:
