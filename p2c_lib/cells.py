@@ -20,6 +20,8 @@ PREFIX_CHARS = 20
 """A found text that is a whole prefix of the expected one counts as cut off from this many characters on,
 also where nobody knows the column's length: so long a shared beginning is not a coincidence."""
 
+_FEW = 10_000  # pairs: up to so many threads cost more than they gain
+
 CELLS = pl.Schema(
     {
         "key": pl.String(),
@@ -65,28 +67,36 @@ def compare_fields(
     is_paired = pl.repeat(False, source.height, eager=True).scatter(pairs["source_row"], True)
     source, destination = source.rechunk(), destination.rechunk()  # gathering from many chunks takes twice as long
 
-    def differing(field: FieldMap) -> pl.DataFrame:
+    unknowns = _unknown_rows(unmapped)
+
+    def differing(field: FieldMap) -> pl.DataFrame | None:
         """No more of a column than its two gathered halves is in memory, and only while it is compared."""
-        name, unknown = field.destination, _unknown_rows(unmapped, field.destination)
+        name, unknown = field.destination, unknowns.get(field.destination)
         which = source[name].filter(is_paired).ne_missing(destination[name].gather(pairs["destination_row"]))
-        if unknown.len():
+        if unknown is not None:
             which |= pairs["source_row"].is_in(unknown.implode())
+        if not which.any():
+            return None
         rows = pairs[which.arg_true()]
         return _field_cells(_values(rows, source, destination, task, field), field, unknown)
 
-    # Columns are compared side by side; Polars lets go of Python while it works.
-    with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
-        found = [cells for cells in pool.map(differing, fields) if cells.height]
-    if not found:
+    if pairs.height < _FEW:
+        found = [differing(field) for field in fields]
+    else:  # columns are compared side by side; Polars lets go of Python while it works
+        with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
+            found = list(pool.map(differing, fields))
+    told = [cells for cells in found if cells is not None]
+    if not told:
         return CELLS.to_frame()
-    cells = pl.concat(found)
+    cells = pl.concat(told)
     return cells.with_columns(key=keys.gather(cells["source_row"])).select(CELLS.names()).cast(CELLS)
 
 
-def _unknown_rows(unmapped: pl.DataFrame | None, field: str) -> pl.Series:
-    if unmapped is None:
-        return pl.Series([], dtype=pl.UInt32)
-    return unmapped.filter(pl.col("field") == field)["row"]
+def _unknown_rows(unmapped: pl.DataFrame | None) -> dict[str, pl.Series]:
+    """By field, the source rows whose value no map knows."""
+    if unmapped is None or unmapped.is_empty():
+        return {}
+    return {str(field): rows["row"] for (field,), rows in unmapped.partition_by("field", as_dict=True).items()}
 
 
 def _values(
@@ -102,7 +112,7 @@ def _values(
     )
 
 
-def _field_cells(differ: pl.DataFrame, field: FieldMap, unknown: pl.Series) -> pl.DataFrame:
+def _field_cells(differ: pl.DataFrame, field: FieldMap, unknown: pl.Series | None) -> pl.DataFrame:
     """Outcomes of one field in the pairs whose values are not the same; those that count as the same are left out."""
     if field.also:
         differ = differ.filter(~pl.col("found").cast(pl.String).is_in(field.also).fill_null(False))
@@ -110,7 +120,7 @@ def _field_cells(differ: pl.DataFrame, field: FieldMap, unknown: pl.Series) -> p
     if dtype.is_decimal():
         differ = differ.with_columns(unit=_units(differ["currency"]))
     outcome = _decimal_outcome(field) if dtype.is_decimal() else _plain_outcome(field, differ)
-    is_unknown = pl.col("source_row").is_in(unknown.implode())
+    is_unknown = pl.lit(False) if unknown is None else pl.col("source_row").is_in(unknown.implode())
     amount = pl.lit(None, MONEY)
     if field.money:
         amount = (pl.col("expected").fill_null(0) - pl.col("found").fill_null(0)).abs().cast(MONEY)

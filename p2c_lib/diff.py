@@ -115,14 +115,14 @@ def compare(
 
     cells = compare_fields(source, destination, task, keys.pairs, texts[0], unmapped)
     waits = _orphans(source, keys.alone_source, texts[0], parents or {})
-    parts = [
-        _paired(keys.pairs, cells, texts[0]),
+    alone = [
         _missing(keys.alone_source, waits, texts[0]),
         _extra(keys.alone_destination, theirs, ours.filter(~flows) if flows is not None else ours.clear(), texts[1]),
         *([] if excluded is None else [_excluded(excluded, texts[0])]),
         _single("source", keys.bad_source["row"], texts[0], "blocked", keys.bad_source["reason"]),
         _single("destination", keys.bad_destination["row"], texts[1], "blocked", keys.bad_destination["reason"]),
     ]
+    parts = _paired(keys.pairs, cells, texts[0]), pl.concat(alone, how="diagonal")
     rows = pl.concat([_worth(part, source, destination, task) for part in parts])
     return Outcomes(task.name, rows, cells, keys.out_of_scope, waits)
 

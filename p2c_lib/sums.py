@@ -65,11 +65,14 @@ def sums(task: Task, expected: pl.DataFrame, found: pl.DataFrame, outcomes: Outc
                 parts.append(
                     pl.DataFrame([(task.name, side, OUT_OF_SCOPE, None, off, None)], SUM_COLUMNS, orient="row")
                 )
-        for one in told:
-            summed = one.group_by("outcome", "currency").agg(
-                rows=pl.len(), amount=pl.when(pl.col("amount").count() > 0).then(pl.col("amount").sum())
-            )
-            parts.append(summed.select(pl.lit(task.name).alias("task"), pl.lit(side).alias("side"), pl.all()))
+        summed = (
+            pl.concat([one.lazy().select("outcome", "currency", "amount") for one in told])
+            .group_by("outcome", "currency")
+            .agg(rows=pl.len(), amount=pl.when(pl.col("amount").count() > 0).then(pl.col("amount").sum()))
+            .select(pl.lit(task.name).alias("task"), pl.lit(side).alias("side"), pl.all())
+            .collect()
+        )
+        parts.append(summed)
     order = [READ, *dict.fromkeys(name for names in _PARTS.values() for name in names)]
     place = pl.col("outcome").replace_strict({name: at for at, name in enumerate(order)}, return_dtype=pl.Int32)
     made = pl.concat([part.select(SUM_COLUMNS.names()).cast(SUM_COLUMNS) for part in parts])
