@@ -5,6 +5,11 @@ import shutil
 import tempfile
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes to be made says something of the machine, and nothing of the law.
+settings.register_profile("p2c", suppress_health_check=[HealthCheck.too_slow], deadline=None)
+settings.load_profile("p2c")
 
 HOME = tempfile.mkdtemp(prefix="p2c-home-")
 os.environ["P2C_HOME"] = HOME  # working data of runs would else stay in the checkout
