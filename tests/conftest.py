@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("p2c", suppress_health_check=[HealthCheck.too_slow], deadline=None)
 settings.load_profile("p2c")
 
+os.environ.setdefault("POLARS_MAX_THREADS", "1")  # small frames, and as many workers as cores
 HOME = tempfile.mkdtemp(prefix="p2c-home-")
 os.environ["P2C_HOME"] = HOME  # working data of runs would else stay in the checkout
 

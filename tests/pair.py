@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from p2c_lib import legs, write
 from p2c_lib import run as runs
 from p2c_lib.apply import Applied
 from p2c_lib.config import Profile
-from p2c_lib.connect import Client
+from p2c_lib.connect import Client, connect
 from p2c_lib.crossref import read_crossref
 from p2c_lib.model import Route
 from p2c_lib.sandbox import lifecycle
@@ -41,6 +41,7 @@ class Pair:
     def __init__(self, folder: Path, *, push: Mapping[str, float] | None = None, **how: Any) -> None:
         self.folder = folder
         self.limits = dict(push or {})  # of the profile
+        self._knowing: dict[str, Client] = {}  # what they know of the services' metadata is read once
         self.state = lifecycle.start(folder, detach=True, **how)
 
     def profile(self, **changes: Any) -> Profile:
@@ -58,7 +59,7 @@ class Pair:
         profile = self.profile().model_copy(update={"overlays": overlays})
         folder = folders.create(self.folder / name, profile, {"route": route})
         wanted = legs.chosen(tasks, legs.templates_for(profile, route))
-        with runs.open_clients(profile, route) as clients:
+        with self._opened(profile, route) as clients:
             metadata = {system: client.metadata() for system, client in clients.items()}
             for task in wanted:
                 sides = runs.read_sides(task, clients)
@@ -69,12 +70,23 @@ class Pair:
         return folder
 
     def clients(self, route: Route = "direct", **changes: Any) -> AbstractContextManager[dict[str, Client]]:
-        return runs.open_clients(self.profile(**changes), route)
+        profile = self.profile(**changes)
+        return runs.open_clients(profile, route) if changes else self._opened(profile, route)
+
+    @contextmanager
+    def _opened(self, profile: Profile, route: Route) -> Iterator[dict[str, Client]]:
+        """New clients that know the metadata already: some eighty requests less."""
+        with runs.open_clients(profile, route) as clients:
+            for system in ("sales", "fno"):
+                if system not in self._knowing:
+                    self._knowing[system] = connect(profile, system)
+                clients[system]._metadata = self._knowing[system].metadata()
+            yield clients
 
     def apply(self, run: Path, route: Route = "cds") -> Applied:
         """Plan a run, approve the plan, and send it."""
         profile = self.profile()
-        with runs.open_clients(profile, route) as clients:
+        with self._opened(profile, route) as clients:
             write.plan(run, templates=legs.templates_for(profile, route), clients=clients)
             write.approve(run, "a tester")
             return applying.apply(run, profile, clients)

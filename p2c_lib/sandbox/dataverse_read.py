@@ -110,12 +110,26 @@ class Reader:
         """Rows as dicts for JSON, and the ``row_id`` of the last one (None: no rows)."""
         return self._rows(self.plan, where, order, limit, offset)
 
+    def row(self, row_id: int) -> dict[str, Any]:
+        """One row by its place in the store; every write that is told of ends here."""
+        columns, types = self._columns(self.plan)
+        stored = ["row_version" if c.name == "versionnumber" else c.name for c in columns]
+        names = ", ".join(f'"{name}"' for name in ["row_version", *stored, *(c.type_column for c in types), "row_id"])
+        # SQLAlchemy would take longer to write this statement than SQLite to run it.
+        found = self.work.t.run(f'SELECT {names} FROM "{self.plan.entity.name}" WHERE row_id = ?', (row_id,))
+        return self._shaped(self.plan, found.fetchall())[0]
+
+    @staticmethod
+    def _columns(plan: _Plan) -> tuple[list[Column], list[Column]]:
+        """Columns to read, and those of them whose row is of a type that stands beside them."""
+        columns = [*plan.columns, *plan.hidden]
+        return columns, [c for c in columns if c.is_polymorphic]
+
     def _rows(
         self, plan: _Plan, where: Sequence[Any], order: Sequence[Any], limit: int | None, offset: int
     ) -> tuple[list[dict[str, Any]], int | None]:
         table = self.work.store.tables[plan.entity.name]
-        columns = [*plan.columns, *plan.hidden]
-        types = [c for c in columns if c.is_polymorphic]
+        columns, types = self._columns(plan)
         statement = sa.select(
             table.c.row_version,
             *[stored_column(c, table).label(c.name) for c in columns],
@@ -126,8 +140,11 @@ class Reader:
         if limit is not None:
             statement = statement.limit(limit).offset(offset)
         fetched = self.work.t.connection.execute(statement).fetchall()
-        if not fetched:
-            return [], None
+        return (self._shaped(plan, fetched), int(fetched[-1][-1])) if fetched else ([], None)
+
+    def _shaped(self, plan: _Plan, fetched: Sequence[Any]) -> list[dict[str, Any]]:
+        """Rows as dicts for JSON: what was read is the version, the columns, the types of some, and the ``row_id``."""
+        columns, types = self._columns(plan)
         names = ["@odata.etag", *[c.name for c in plan.columns]]
         converters = [(i + 1, convert) for i, c in enumerate(plan.columns) if (convert := _converter(c)) is not None]
         width = len(names)
@@ -144,7 +161,7 @@ class Reader:
             self._annotate(plan, raw, rows)
         for item, column, target, nested in plan.expands:
             self._expand(item, column, target, nested, raw, rows)
-        return rows, int(fetched[-1][-1])
+        return rows
 
     def _expand(
         self, item: Expand, column: Column, target: Entity, nested: _Plan, raw: _Columns, rows: list[dict[str, Any]]
@@ -377,9 +394,6 @@ def read_collection(work: Work, entity: Entity, call: Call) -> Answer:
 def read_row(work: Work, entity: Entity, row_id: int, call: Call, status: int = 200) -> Answer:
     """One row by its place in the store, with its etag in a header too."""
     reader = Reader(work, entity, call.query.get("$select"), call.query.get("$expand"), call.prefer)
-    table = work.store.tables[entity.name]
-    rows, _ = reader.rows([table.c.row_id == row_id])
+    row = reader.row(row_id)
     context = f"{call.root}/$metadata#{entity.name}{reader.plan.context()}/$entity"
-    return json_answer(
-        {"@odata.context": context} | rows[0], status, {"ETag": rows[0]["@odata.etag"], **call.prefer.applied()}
-    )
+    return json_answer({"@odata.context": context} | row, status, {"ETag": row["@odata.etag"], **call.prefer.applied()})
