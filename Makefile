@@ -38,7 +38,7 @@ browser: $(STAMP)  ## run the tests in a real browser (Chromium) alone; screensh
 check: $(STAMP)  ## ruff, mypy, notebook pairs in step and without outputs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy -n 2
 	$(BIN)/python -m pytest tests/test_pairs.py -p no:cacheprovider
 
 bench: $(STAMP) $(VENV)/datacompy/.installed  ## compare 1,000,000 lines with p2c, Polars, DataComPy and pandas; print both tables
