@@ -201,6 +201,7 @@ class Work:
         self.store, self.t, self.config, self.now = store, transaction, config, now
         self.content_ids: dict[str, str] = {}  # "$1" -> "accounts(guid)"
         self._currencies: dict[str, dict[str, Any] | None] = {}
+        self._owners: dict[str | None, dict[str, Any]] = {}
 
     @property
     def schema(self) -> Schema:
@@ -229,6 +230,12 @@ class Work:
     def user(self) -> dict[str, Any]:
         """The user who calls: the first one."""
         return self.t.first("systemusers") or {"systemuserid": FIRST_USER, "_businessunitid_value": None}
+
+    def owner(self, user_id: str | None) -> dict[str, Any]:
+        """The row of a user; of the calling one where there is no such."""
+        if user_id not in self._owners:
+            self._owners[user_id] = self.t.get("systemusers", {"systemuserid": user_id}) or self.user
+        return self._owners[user_id]
 
     def currency(self, currency_id: str | None) -> dict[str, Any] | None:
         """A currency's row."""

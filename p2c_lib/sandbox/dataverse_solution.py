@@ -32,7 +32,7 @@ def before_create(work: Work, entity: Entity, row: dict[str, Any]) -> dict[str, 
     Raises:
         Failure: A plug-in refuses (0x80040265).
     """
-    row = {name: column.default for name, column in entity.columns.items() if column.default is not None} | row
+    row = {**entity.defaults, **row}
     if work.config.solution and entity.type in NUMBERED and row.get(NUMBERED[entity.type]) is None:
         row[NUMBERED[entity.type]] = next_number(work, entity.type)
     if entity.type == "product" and work.organization.get("createproductswithoutparentinactivestate"):
@@ -117,17 +117,16 @@ def _derive(work: Work, entity: Entity, whole: Mapping[str, Any], into: dict[str
                 into["msdynce_iscompanyanaccount"] = int(kind == "account")
     if "_ownerid_value" in into and "_owninguser_value" in entity.columns:
         into["_owninguser_value"] = into["_ownerid_value"]
-        owner = work.t.get("systemusers", {"systemuserid": into["_ownerid_value"]}) or work.user
-        into["_owningbusinessunit_value"] = owner.get("_businessunitid_value")
+        into["_owningbusinessunit_value"] = work.owner(into["_ownerid_value"]).get("_businessunitid_value")
     if "_transactioncurrencyid_value" not in entity.columns:
         return
     currency = work.currency(whole.get("_transactioncurrencyid_value"))
     if "_transactioncurrencyid_value" in into and "exchangerate" in entity.columns:
         into["exchangerate"] = currency["exchangerate"] if currency else None
     rate = into.get("exchangerate", whole.get("exchangerate"))
-    for name, column in entity.columns.items():
-        is_base = name.endswith("_base")
-        if column.kind != "money" or is_base or (name not in into and "_transactioncurrencyid_value" not in into):
+    for column in entity.amounts:
+        name = column.name
+        if name not in into and "_transactioncurrencyid_value" not in into:
             continue
         amount = whole.get(name)
         rounded = None if amount is None else round_money(work, column, Decimal(amount), currency)

@@ -82,9 +82,8 @@ def insert_row(work: Work, entity: Entity, row: dict[str, Any]) -> dict[str, Any
         Failure: A column is missing, a rule or plug-in refuses, or a key is taken (412).
     """
     row = complete_document(work, entity, None, row)
-    for column in entity.columns.values():
-        is_missing = row.get(column.name, column.default) is None
-        if column.required == "system" and column.create and is_missing:
+    for column in entity.given:
+        if row.get(column.name, column.default) is None:
             raise Failure(
                 400,
                 "0x80040203",

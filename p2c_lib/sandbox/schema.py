@@ -135,6 +135,21 @@ class Entity:
         return {name: c.length for name, c in self.columns.items() if c.kind == "string" and c.length}
 
     @cached_property
+    def defaults(self) -> Mapping[str, Any]:
+        """What columns hold where nothing is given."""
+        return {name: column.default for name, column in self.columns.items() if column.default is not None}
+
+    @cached_property
+    def given(self) -> tuple[Column, ...]:
+        """Columns that the service itself wants of a new row."""
+        return tuple(column for column in self.columns.values() if column.required == "system" and column.create)
+
+    @cached_property
+    def amounts(self) -> tuple[Column, ...]:
+        """Money that is not worked out from other money: every one but those in the base currency."""
+        return tuple(c for name, c in self.columns.items() if c.kind == "money" and not name.endswith("_base"))
+
+    @cached_property
     def by_logical(self) -> Mapping[str, Column]:
         """Columns by attribute name (differs from the property name for Sales lookups)."""
         return {column.logical: column for column in self.columns.values()}
