@@ -653,7 +653,7 @@ def test_a_client_that_nobody_knows_any_more_leaves_no_thread():
     assert threading.active_count() == before
 
 
-def test_closing_ends_what_is_under_way():
+def test_closing_ends_what_waits():
     begun = threading.Event()
 
     def handler(request):
@@ -670,6 +670,46 @@ def test_closing_ends_what_is_under_way():
             read.result(10)
         with pytest.raises(ConnectError, match="this client "):
             written.result(10)
+
+
+def test_who_comes_to_wait_for_a_closed_client_does_not_wait(monkeypatch):
+    script = Script(answer({}, 429, **{"Retry-After": "300"}))
+    sales = client("sales", script, budget_s=600)
+    with ThreadPoolExecutor(1) as pool:
+        refused = pool.submit(sales.get, "WhoAmI")
+        while not sales.stats.retries:
+            time.sleep(0.005)
+        taken = sales._sender._tokens.text
+
+        def slow(http):
+            text = taken(http)
+            sales.close()  # between the door and the queue
+            return text
+
+        monkeypatch.setattr(sales._sender._tokens, "text", slow)
+        with pytest.raises(ConnectError, match="this client was closed"):
+            sales.get("WhoAmI")
+        with pytest.raises(ConnectError, match="this client was closed"):
+            refused.result(10)
+
+
+def test_what_is_on_its_way_when_a_client_is_closed_has_its_answer_and_then_the_connections_close():
+    begun, may_end = threading.Event(), threading.Event()
+
+    def handler(request):
+        begun.set()
+        assert may_end.wait(10)
+        return answer({"n": 1})
+
+    sales = client("sales", handler)
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(sales.get, "WhoAmI")
+        assert begun.wait(10)
+        sales.close()
+        assert not sales._sender._http.is_closed
+        may_end.set()
+        assert read.result(10) == {"n": 1}
+    assert sales._sender._http.is_closed
 
 
 def test_stats_are_a_frozen_snapshot():

@@ -255,9 +255,9 @@ class Sender:
                         f"{self._limits.budget_s:g} s; raise limits.budget_s, or run when fewer others do",
                         waited_s=spent_s,
                     )
-                self._turn.wait(wait_s if math.isfinite(wait_s) else None)
-                if self._closed.is_set():
+                if self._closed.is_set():  # before each wait: nobody wakes who begins to wait later
                     raise ConnectError(f"{what}: this client was closed before it was sent")
+                self._turn.wait(wait_s if math.isfinite(wait_s) else None)
             began = time.monotonic()
             self.pace.enter(began, rows)
             self._calls += 1
