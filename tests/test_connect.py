@@ -549,6 +549,7 @@ def test_rows_go_on_all_lanes_and_each_gets_its_own_answer():
         return answer({"accountid": json.loads(request.content)["name"]}, 201)
 
     with client("sales", handler, parallel=4) as sales:
+        assert sales.write_each("accounts", []) == []
         said = sales.write_each("accounts", [Write("create", {}, b'{"name":"%d"}' % n) for n in range(40)])
         assert sales.take_seconds() >= 0.1
     assert [one.id for one in said] == [str(n) for n in range(40)] and most == 4

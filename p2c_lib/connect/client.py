@@ -354,7 +354,7 @@ class Client(Session):
                         is_over.set()
             return self.take_seconds()
 
-        lanes = min(self.limits.parallel, len(writes))
+        lanes = max(1, min(self.limits.parallel, len(writes)))
         with ThreadPoolExecutor(lanes, thread_name_prefix=f"p2c-{self.system}") as pool:
             took = [future.result() for future in [pool.submit(lane) for _ in range(lanes)]]
         self._add_seconds(max(took))
